@@ -1,0 +1,35 @@
+"""Stiffness of neural networks: does a gradient step on one example help another?
+
+The names below are the whole public interface. Those that need Keras are imported on first use,
+so that drawing stored results never loads TensorFlow.
+"""
+
+from importlib import import_module
+
+from stiffness.measures import (
+    between_classes,
+    class_stiffness,
+    critical_length,
+    stiffness_vs_distance,
+    within_class,
+    zero_crossing,
+)
+
+__all__ = [
+    "StiffnessCallback",
+    "between_classes",
+    "class_stiffness",
+    "critical_length",
+    "gradient_gram",
+    "stiffness_vs_distance",
+    "within_class",
+    "zero_crossing",
+]
+
+_NEEDS_KERAS = {"gradient_gram": "stiffness.gram", "StiffnessCallback": "stiffness.callback"}
+
+
+def __getattr__(name):
+    if name in _NEEDS_KERAS:
+        return getattr(import_module(_NEEDS_KERAS[name]), name)
+    raise AttributeError(f"module 'stiffness' has no attribute {name!r}")

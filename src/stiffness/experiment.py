@@ -1,0 +1,102 @@
+"""The settings of one run: everything that its numbers depend on, and nothing else."""
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, fields
+
+DATASETS = ("mnist", "fashion_mnist", "cifar10", "cifar100", "digits", "glue/mnli")
+NETWORKS = ("fc",)  # fc-WIDTH-WIDTH-...: fully connected, ReLU
+OPTIMIZERS = ("adam", "sgd")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Experiment:
+    """Frozen settings of one training run with its measurements; equal settings name the same result file.
+
+    A stage is a moment of training at which the weights are held and everything is measured. Stages are given
+    as step counts, as training losses (the first check at or below each, in inference mode on a fixed set), or both;
+    training ends at the last of them, and at `max_steps` where a loss is not reached.
+    """
+
+    dataset: str = "mnist"
+    network: str = "fc-500-300-100"
+    optimizer: str = "adam"
+    learning_rate: float = 1e-3
+    batch_size: int = 32
+    seed: int = 0
+    permuted_fraction: float = 0.0
+    train_size: int | None = None  # None: the whole training split
+    unit_length: bool = False
+    probe_size: int = 500
+    probe_seed: int = 0
+    stages: tuple[int, ...] = (0, 100, 1000)
+    stage_losses: tuple[float, ...] = ()
+    max_steps: int = 100_000  # bounds the search for stage_losses
+    check_every: int = 50  # steps between two looks at the training loss, while a stage loss is awaited
+
+    def __post_init__(self):
+        for name in ("stages", "stage_losses"):  # lists from papermill and JSON
+            object.__setattr__(self, name, tuple(getattr(self, name)))
+        for field in fields(self):  # 1 and 1.0 are one setting, so they must be one address
+            if field.type in ("int", "float", float, int):
+                object.__setattr__(self, field.name, _number(field, getattr(self, field.name)))
+        _one_of("dataset", self.dataset, DATASETS)
+        kind, *widths = self.network.split("-")
+        _require(kind in NETWORKS and widths and all(w.isdecimal() and int(w) for w in widths),
+                 "network", self.network, "a kind and its layers' widths, such as fc-500-300-100")
+        _one_of("optimizer", self.optimizer, OPTIMIZERS)
+        _require(self.learning_rate > 0, "learning_rate", self.learning_rate, "a positive number")
+        _require(0 <= self.permuted_fraction <= 1, "permuted_fraction", self.permuted_fraction, "between 0 and 1")
+        for name in ("batch_size", "probe_size", "max_steps", "check_every"):
+            _require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
+        for name in ("seed", "probe_seed"):
+            _require(getattr(self, name) >= 0, name, getattr(self, name), "0 or more")
+        _require(self.train_size is None or self.train_size >= self.batch_size,
+                 "train_size", self.train_size, "None (all) or at least one batch")
+        _require(self.stages or self.stage_losses, "stages", self.stages, "given, or stage_losses")
+        _require(all(isinstance(s, int) and s >= 0 for s in self.stages)
+                 and self.stages == tuple(sorted(set(self.stages))),
+                 "stages", self.stages, "ascending step counts, each once")
+        _require(all(loss > 0 for loss in self.stage_losses)
+                 and self.stage_losses == tuple(sorted(set(self.stage_losses), reverse=True)),
+                 "stage_losses", self.stage_losses, "descending positive losses, each once")
+
+    @property
+    def layers(self):
+        """The network's kind and its hidden layers' widths: ("fc", (500, 300, 100))."""
+        kind, *widths = self.network.split("-")
+        return kind, tuple(map(int, widths))
+
+    def settings(self):
+        """The settings as plain JSON values."""
+        return json.loads(json.dumps(asdict(self)))
+
+    @property
+    def address(self):
+        """The name of the run's result file, without its ending: readable, then a digest of the settings.
+
+        Defaults are left out of the digest, so that a new setting with a default moves no older run.
+        """
+        default = type(self)().settings()
+        chosen = {name: value for name, value in self.settings().items() if value != default[name]}
+        digest = hashlib.sha256(json.dumps(chosen, sort_keys=True).encode()).hexdigest()[:12]
+        labels = f"-permuted{self.permuted_fraction:g}" if self.permuted_fraction else ""
+        dataset = self.dataset.replace("/", "-")
+        return f"{dataset}-{self.network}-{self.optimizer}{self.learning_rate:g}{labels}-seed{self.seed}-{digest}"
+
+
+def _number(field, value):
+    kind = {"int": int, "float": float}.get(field.type, field.type)
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or kind(value) != value:
+        raise TypeError(f"{field.name} is {value!r}; expected {'a whole number' if kind is int else 'a number'}")
+    return kind(value)
+
+
+def _one_of(name, value, known):
+    if value not in known:
+        raise ValueError(f"{name} is {value!r}; known are {', '.join(known)}")
+
+
+def _require(condition, name, value, expected):
+    if not condition:
+        raise ValueError(f"{name} is {value!r}; expected {expected}")

@@ -1,0 +1,145 @@
+"""Stiffness averaged by class and by distance (Fort et al.). NumPy only; s is any (n, m) matrix of signs or cosines.
+
+Equations are numbered as on the book's theory page.
+"""
+
+import numpy as np
+import pandas as pd
+
+
+def class_stiffness(s, labels, labels2=None, *, num_classes=None):
+    """Class stiffness matrix C(a, b) = E[ s_ij | label_i = a, label2_j = b, i != j ] (equation 4).
+
+    s: (n, m) signs or cosines; labels: (n,), labels2: (m,) class indices, the rows' where None.
+    Returns (Nc, Nc), NaN where no pair counts. Self-pairs are excluded when labels2 is None; NaN pairs (a zero
+    gradient has no cosine) are not counted. Raises ValueError for shapes that do not fit and labels out of range.
+    """
+    s = np.asarray(s)
+    own = labels2 is None
+    labels = _class_indices("labels", labels, s.shape[0])
+    labels2 = labels if own else _class_indices("labels2", labels2, s.shape[1])
+    if own and s.shape[0] != s.shape[1]:
+        raise ValueError(f"s has shape {s.shape}; a matrix that is not square needs labels2, the labels of its columns")
+    largest = max(labels.max(initial=-1), labels2.max(initial=-1))
+    num_classes = largest + 1 if num_classes is None else num_classes
+    if largest >= num_classes:
+        raise ValueError(f"label {largest} is out of range for num_classes {num_classes}")
+    counted = ~np.isnan(s)
+    if own:
+        np.fill_diagonal(counted, False)
+    rows, columns = np.eye(num_classes)[labels], np.eye(num_classes)[labels2]
+    pairs = rows.T @ counted @ columns
+    sums = rows.T @ np.where(counted, s, 0) @ columns
+    return np.divide(sums, pairs, out=np.full_like(sums, np.nan), where=pairs > 0)
+
+
+def within_class(C):
+    """Within-class stiffness: the mean of C's diagonal (equation 5). C: (Nc, Nc); NaN entries are left out."""
+    return _mean(np.diagonal(_square(C)))
+
+
+def between_classes(C):
+    """Between-classes stiffness: sum over a != b of C(a, b) / (Nc (Nc - 1)) (equation 6).
+
+    C: (Nc, Nc); entries that no pair filled (NaN) are left out of the sum and of the count.
+    """
+    C = _square(C)
+    return _mean(C[~np.eye(len(C), dtype=bool)])
+
+
+def stiffness_vs_distance(s, distance, *, bins=20, pairs=None):
+    """Mean stiffness of the pairs in each bin of distance (equation 7).
+
+    s, distance: (n, m), distance in any convention. bins: a count of equal bins over the distances met, or edges.
+    pairs: (n, m) of bool, the pairs that count; None is all of them, without self-pairs where s is square.
+    Returns a table with a row for each bin that is not empty: left, right, distance (mean), stiffness (mean),
+    standard_error (of pairs taken as independent, which is too small: pairs share examples), pairs (their number).
+    """
+    s, distance = np.asarray(s), np.asarray(distance)
+    counted = _counted(s, distance, pairs)
+    s, distance = s[counted].astype(float), distance[counted].astype(float)
+    edges = np.histogram_bin_edges(distance, bins)
+    frame = pd.DataFrame({"bin": np.digitize(distance, edges[1:-1]), "distance": distance, "s": s})
+    frame = frame[(distance >= edges[0]) & (distance <= edges[-1])]
+    table = frame.groupby("bin").agg(distance=("distance", "mean"), stiffness=("s", "mean"),
+                                     standard_error=("s", "sem"), pairs=("s", "size"))
+    table.insert(0, "left", edges[table.index])
+    table.insert(1, "right", edges[table.index + 1])
+    return table.reset_index(drop=True)
+
+
+def zero_crossing(distance, stiffness):
+    """Size of the stiff domain: the distance at which the curve first falls to zero (equation 8; v1).
+
+    distance, stiffness: (k,), the curve that `stiffness_vs_distance` gives, in any order; read from the nearest pair
+    outwards, so distance must GROW with remoteness: pass 1 - cosine, not the cosine. Linear between the points.
+    Returns NaN where the curve does not start positive or never reaches zero.
+    """
+    order = np.argsort(distance)
+    distance, stiffness = np.asarray(distance, float)[order], np.asarray(stiffness, float)[order]
+    kept = ~np.isnan(stiffness)
+    distance, stiffness = distance[kept], stiffness[kept]
+    reached = np.flatnonzero(stiffness <= 0)
+    if len(reached) == 0 or reached[0] == 0:
+        return np.nan
+    after = reached[0]
+    before = after - 1
+    step = stiffness[before] / (stiffness[before] - stiffness[after])
+    return float(distance[before] + step * (distance[after] - distance[before]))
+
+
+def critical_length(s, distance, labels, labels2=None):
+    """Dynamical critical length xi: where the straight-line fit of WITHIN-class stiffness against distance is zero.
+
+    Least squares over the pairs of equal label, self-pairs excluded when labels2 is None (equation 9; v3).
+    s, distance: (n, m); labels: (n,), labels2: (m,). Returns xi in units of distance, NaN where the line does not fall.
+    """
+    s, distance = np.asarray(s), np.asarray(distance)
+    labels = np.asarray(labels)
+    same = labels[:, None] == (labels if labels2 is None else np.asarray(labels2))[None, :]
+    if labels2 is None:
+        same &= ~np.eye(len(labels), dtype=bool)
+    counted = _counted(s, distance, same)
+    if counted.sum() < 2:
+        return np.nan
+    slope, intercept = np.polyfit(distance[counted].astype(float), s[counted].astype(float), 1)
+    return float(-intercept / slope) if slope < 0 else np.nan
+
+
+def _counted(s, distance, pairs):
+    if s.shape != distance.shape or s.ndim != 2:
+        raise ValueError(f"s has shape {s.shape} and distance {distance.shape}; expected the same (n, m)")
+    if pairs is None:
+        pairs = np.ones(s.shape, bool)
+        if s.shape[0] == s.shape[1]:
+            np.fill_diagonal(pairs, False)
+    elif np.shape(pairs) != s.shape:
+        raise ValueError(f"pairs has shape {np.shape(pairs)}; expected that of s, {s.shape}")
+    return pairs & ~np.isnan(s)
+
+
+def _class_indices(name, labels, expected):
+    labels = np.asarray(labels)
+    if labels.ndim == 2 and labels.shape[1] > 1:
+        raise ValueError(f"{name} has shape {labels.shape}, as one-hot rows have; "
+                         f"expected class indices, {name}.argmax(axis=1)")
+    labels = labels.reshape(-1)
+    if labels.dtype.kind not in "iu":
+        raise TypeError(f"{name} has dtype {labels.dtype}; expected integer class indices")
+    if len(labels) != expected:
+        raise ValueError(f"{name} has {len(labels)} entries for {expected} examples of s")
+    if labels.min(initial=0) < 0:
+        raise ValueError(f"{name} holds {labels.min()}; class indices start at 0")
+    return labels
+
+
+def _square(C):
+    C = np.asarray(C)
+    if C.ndim != 2 or C.shape[0] != C.shape[1]:
+        raise ValueError(f"C has shape {C.shape}; expected a class stiffness matrix, (Nc, Nc)")
+    return C
+
+
+def _mean(values):
+    values = values[~np.isnan(values)]
+    return float(values.mean()) if len(values) else np.nan
