@@ -37,12 +37,12 @@ def test_the_order_is_fixed_by_the_seed():
 
 def test_the_same_seed_gives_the_same_numbers():
     experiment = Experiment(**SMALL, stages=(0, 5, 20))
-    first, sizes = training.train(experiment, progress=False)
+    first, of_data = training.train(experiment, progress=False)
     np.random.default_rng().random()
     tf.random.uniform(())  # nothing that ran before counts
     second, _ = training.train(experiment, progress=False)
     pd.testing.assert_frame_equal(first, second, check_exact=True)
-    assert sizes == {"train": 400, "validation": 597}
+    assert of_data["split_sizes"] == {"train": 400, "validation": 597}
     other, _ = training.train(Experiment(**SMALL, stages=(0, 5, 20), seed=1), progress=False)
     assert (first["value"] != other["value"]).any()
 

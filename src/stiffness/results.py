@@ -19,7 +19,7 @@ from stiffness.experiment import Experiment
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 COLUMNS = ("stage", "step", "target_loss", "quantity", "class_a", "class_b", "value")
-PROVENANCE = ("settings", "split_sizes", "versions", "device", "commit", "dirty", "wall_time_s", "finished")
+PROVENANCE = ("settings", "split_sizes", "class_names", "versions", "device", "commit", "dirty", "wall_time_s", "finished")
 # what runs and refreshing write themselves does not make a tree dirty
 DERIVED = (":!results", ":!notebooks/*.ipynb")
 
@@ -78,10 +78,10 @@ def compute(experiment, *, progress=True):
     from stiffness.training import train  # TensorFlow, which stored results do without
 
     started = time.perf_counter()
-    table, split_sizes = train(experiment, progress=progress)
+    table, of_data = train(experiment, progress=progress)
     table.attrs = {
         "settings": experiment.settings(),
-        "split_sizes": split_sizes,
+        **of_data,
         "versions": {"python": platform.python_version()}
         | {name: version(name) for name in ("stiffness", "keras", "tensorflow", "tensorflow-datasets", "numpy")},
         "device": _device(),

@@ -17,7 +17,7 @@ STEPS_PER_EXECUTION = 50  # beyond this, longer executions are no faster
 
 
 def train(experiment, *, progress=True):
-    """Runs the experiment; returns its tidy table and the split sizes that it was computed on.
+    """Runs the experiment; returns its tidy table, and of its data the split sizes used and the class names.
 
     The table's columns are stage, step, target_loss (the stage loss that was awaited, else missing), quantity,
     class_a, class_b, value. Quantities: those of `StiffnessCallback`, and train_loss, train_accuracy (on a fixed
@@ -40,7 +40,10 @@ def train(experiment, *, progress=True):
     # one Keras epoch of all steps: the passes over the data are the pipeline's
     model.fit(batches, epochs=1, steps_per_epoch=_last_step(experiment), callbacks=[recorder],
               shuffle=False, verbose=0)
-    return recorder.table, {"train": len(train_split), "validation": len(dataset.validation)}
+    return recorder.table, {
+        "split_sizes": {"train": len(train_split), "validation": len(dataset.validation)},
+        "class_names": list(dataset.class_names),
+    }
 
 
 def shuffled_batches(split, batch_size, seed):
