@@ -11,7 +11,8 @@ def test_equal_settings_have_one_address():
 
 def test_every_setting_changes_the_address():
     other = {"dataset": "digits", "network": "fc-8", "optimizer": "sgd", "learning_rate": 0.5, "batch_size": 8,
-             "seed": 1, "permuted_fraction": 0.5, "train_size": 100, "unit_length": True, "probe_size": 50, "probe_seed": 1,
+             "seed": 1, "permuted_fraction": 0.5, "train_size": 100, "unit_length": True, "probe_size": 50,
+             "probe_seed": 1,
              "stages": (0, 7), "stage_losses": (0.5,), "max_steps": 10, "check_every": 10}
     assert other.keys() == Experiment().settings().keys()
     addresses = {Experiment(**{name: value}).address for name, value in other.items()} | {Experiment().address}

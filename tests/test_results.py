@@ -84,7 +84,7 @@ def test_written_whole_or_not_at_all(stored, monkeypatch):
 
 
 def test_reading_and_drawing_do_not_import_tensorflow(stored):
-    code = ("import sys, stiffness; from stiffness import results\n"
+    code = ("import sys, stiffness; from stiffness import charts, claims, notebook, results, summaries\n"
             f"results.runs([results.experiment_of({str(stored)!r})])\n"
             "assert not {'tensorflow', 'keras'} & sys.modules.keys()")
     subprocess.run([sys.executable, "-c", code], check=True)

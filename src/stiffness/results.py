@@ -13,13 +13,15 @@ from pathlib import Path
 
 import pandas as pd
 import pyarrow as pa
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from stiffness.experiment import Experiment
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 COLUMNS = ("stage", "step", "target_loss", "quantity", "class_a", "class_b", "value")
-PROVENANCE = ("settings", "split_sizes", "class_names", "versions", "device", "commit", "dirty", "wall_time_s", "finished")
+PROVENANCE = (
+    "settings", "split_sizes", "class_names", "versions", "device", "commit", "dirty", "wall_time_s", "finished",
+)
 # what runs and refreshing write themselves does not make a tree dirty
 DERIVED = (":!results", ":!notebooks/*.ipynb")
 

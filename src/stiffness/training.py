@@ -7,7 +7,7 @@ import keras
 import numpy as np
 import pandas as pd
 import tensorflow as tf
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from stiffness import data, models
 from stiffness.callback import StiffnessCallback

@@ -1,0 +1,61 @@
+# Everything that can be done with the book. `make help` lists it.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+
+# Python 3.11 to 3.13: TensorFlow has no wheels for others. Another one: make PYTHON=/path/to/python3.12 book
+SUPPORTED = import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
+PYTHON ?= $(firstword $(foreach p,python3 python3.13 python3.12 python3.11,$(shell $(p) -c '$(SUPPORTED)' 2>/dev/null && echo $(p))) python3)
+
+BIN := .venv/bin
+RUN := $(BIN)/python
+READY := .venv/.installed
+PORT ?= 8000
+
+export TF_CPP_MIN_LOG_LEVEL = 3
+
+.PHONY: help env gpu book quick serve refresh test lint lock clean
+
+help:  ## list the commands
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+env: $(READY)  ## create the environment in .venv from requirements.lock
+
+# The stamp comes last: an interrupted installation is done again.
+$(READY): requirements.lock pyproject.toml
+	@$(PYTHON) -c '$(SUPPORTED)' 2>/dev/null || { echo "This book needs Python 3.11, 3.12 or 3.13, and '$(PYTHON)' is $$($(PYTHON) --version 2>/dev/null || echo missing): install one and name it, for example: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
+	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || { echo "$(PYTHON) cannot create environments because its venv or ensurepip module is missing: install it (on Debian and Ubuntu: apt install python$$($(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])')-venv) and try again."; exit 1; }
+	$(PYTHON) -m venv --clear .venv
+	$(RUN) -m pip install --quiet --disable-pip-version-check "$$(grep -o '^uv==[^ ]*' requirements.lock)"
+	$(RUN) -m uv pip sync --quiet --python $(RUN) --require-hashes requirements.lock
+	$(RUN) -m uv pip install --quiet --python $(RUN) --no-deps --no-build-isolation -e .
+	@touch $@
+
+gpu: $(READY)  ## add TensorFlow's CUDA build to the environment
+	$(RUN) -m uv pip install --python $(RUN) --constraints <(sed 's/--hash.*//; s/\\$$//' requirements.lock) --no-build-isolation -e '.[gpu]'
+
+book: $(READY)  ## execute every notebook and build the site in _build/html
+	$(RUN) -m publishing.site --output _build/html
+
+quick: $(READY)  ## the whole book from nothing in minutes, on embedded data, in _build/quick/html
+	$(RUN) -m publishing.site --quick
+
+serve: $(READY)  ## show _build/html at http://localhost:8000 (another port: make PORT=8080 serve)
+	@test -f _build/html/index.html || { echo "There is no site yet: run make book first."; exit 1; }
+	$(RUN) -m http.server $(PORT) --bind 127.0.0.1 --directory _build/html
+
+refresh: $(READY)  ## execute every notebooks/NAME.py into its NAME.ipynb
+	$(RUN) -m publishing.refresh
+
+test: $(READY)  ## lint, and run all tests
+	$(RUN) -m ruff check .
+	$(RUN) -m pytest --nbval --nbval-sanitize-with tests/nbval_sanitize.cfg notebooks tests
+
+lint: $(READY)  ## check the style
+	$(RUN) -m ruff check .
+
+lock: $(READY)  ## pin all versions and hashes again, from pyproject.toml
+	$(RUN) -m uv pip compile pyproject.toml --group book --group test --universal --python-version 3.11 \
+		--generate-hashes --no-header -o requirements.lock
+
+clean:  ## remove the built sites (not the environment, not the results)
+	rm -rf _build

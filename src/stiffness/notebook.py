@@ -1,0 +1,71 @@
+"""What every notebook of the book does before and after its own story."""
+
+import ast
+import os
+from html import escape
+
+from IPython import get_ipython
+from IPython.display import HTML, Markdown, display
+
+from stiffness import rendering
+
+INJECTED = "# Parameters"  # how papermill begins the cell that it puts after the parameters
+
+
+def start():
+    """Turns on the book's charts and silences TensorFlow's log, should a run have to be computed."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    rendering.enable()
+
+
+def check_parameters():
+    """Makes a misspelt `papermill -p` name an error: papermill only logs a warning. For the cell after the parameters.
+
+    Raises NameError for a name that papermill injected and the parameters cell does not declare.
+    """
+    *_, declared, injected, _ = ["", "", *get_ipython().user_ns["In"]]
+    if injected.startswith(INJECTED):
+        known, given = _assigned(declared), _assigned(injected)
+        if unknown := given - known:
+            raise NameError(f"unknown parameter {', '.join(sorted(unknown))}; "
+                            f"this notebook's are {', '.join(sorted(known))}")
+
+
+def summary(provenance):
+    """Shows where the page's runs come from: sizes, seeds, wall time, device, versions, commit."""
+    first = provenance.iloc[0]
+    wall = provenance["wall_time_s"]
+    facts = {
+        "examples": ", ".join(f"{n:,} {split}" for split, n in first["split_sizes"].items()),
+        "probe set": f"{first['settings']['probe_size']:,} validation examples",
+        "seeds": ", ".join(str(settings["seed"]) for settings in provenance["settings"]),
+        "wall time of a run": f"{wall.min():,.0f} to {wall.max():,.0f} s",
+        "device": ", ".join(sorted(set(provenance["device"]))),
+        "versions": ", ".join(f"{name} {number}" for name, number in first["versions"].items()),
+        "commit": ", ".join(sorted({commit[:12] for commit in provenance["commit"]}))
+        + (", with changes" if provenance["dirty"].any() else ""),
+    }
+    display(Markdown("| run | |\n|---|---|\n" + "\n".join(f"| {name} | {fact} |" for name, fact in facts.items())))
+
+
+def found(verdict):
+    """Shows a verdict at the end of a figure's page, and glues its parts for the scorecard."""
+    display(Markdown(f"**{verdict.claim}: {verdict.verdict}.** {verdict.statement}\n\n"
+                     f"Measured: {verdict.measured}.\n\n*The rule:* {verdict.rule}"))
+    for part in ("measured", "verdict"):
+        glue(f"{verdict.claim}-{part}", HTML(escape(getattr(verdict, part))))
+
+
+def glue(name, shown):
+    """Stores an object's output in the notebook under a name, for pages of the book to show."""
+    try:
+        from myst_nb import glue as store
+    except ImportError:  # a notebook on its own, as in Colab, has no pages
+        return
+    store(name, shown, display=False)
+
+
+def _assigned(source):
+    targets = [target for node in ast.parse(source).body if isinstance(node, ast.Assign | ast.AnnAssign)
+               for target in (node.targets if isinstance(node, ast.Assign) else [node.target])]
+    return {target.id for target in targets if isinstance(target, ast.Name)}

@@ -1,0 +1,73 @@
+"""How the book's charts are stored in a notebook: interactive HTML, a static picture, and their description."""
+
+import hashlib
+import json
+import re
+from collections import Counter
+
+import altair as alt
+import vl_convert
+from altair.vegalite.v6.display import VEGA_VERSION, VEGAEMBED_VERSION, VEGALITE_VERSION, spec_to_mimebundle
+
+# SVG, not canvas: style sheets reach it (dark mode), screen readers and tests see its marks.
+EMBED_OPTIONS = {"actions": False, "renderer": "svg"}
+
+_drawn = Counter()  # how often this kernel has drawn each specification
+
+
+@alt.theme.register("stiffness", enable=False)
+def theme() -> alt.theme.ThemeConfig:
+    """Text large enough to read on a phone."""
+    return {
+        "config": {
+            "axis": {"labelFontSize": 12, "titleFontSize": 13},
+            "header": {"labelFontSize": 13, "titleFontSize": 13},
+            "legend": {"labelFontSize": 12, "titleFontSize": 13},
+            "text": {"fontSize": 12},
+            "title": {"anchor": "start", "fontSize": 15, "subtitleFontSize": 13},
+            "view": {"continuousWidth": 320, "continuousHeight": 300},
+        }
+    }
+
+
+def render(spec: dict, **_options) -> dict[str, str]:
+    """Turn a Vega-Lite specification into a mime bundle; the same notebook run twice gives the same bytes.
+
+    Raises ValueError where the chart has no description, which is its alternative text.
+    """
+    description = spec.get("description", "").strip()
+    if not description:
+        title = spec.get("title", "without title")
+        title = title.get("text", title) if isinstance(title, dict) else title
+        raise ValueError(f"chart {title!r} has no alternative text: give it .properties(description=...)")
+
+    # Altair's own id is random. Two equal charts on one page still need two ids, hence the count.
+    digest = hashlib.sha256(json.dumps(spec, sort_keys=True).encode()).hexdigest()[:16]
+    _drawn[digest] += 1
+    bundle = spec_to_mimebundle(
+        spec,
+        format="html",
+        mode="vega-lite",
+        template="universal",
+        vega_version=VEGA_VERSION,
+        vegalite_version=VEGALITE_VERSION,
+        vegaembed_version=VEGAEMBED_VERSION,
+        embed_options=dict(EMBED_OPTIONS),
+        output_div=f"altair-viz-{digest}-{_drawn[digest]}",
+    )
+    return {"text/html": bundle["text/html"], "image/svg+xml": picture(spec), "text/plain": description}
+
+
+def picture(spec: dict) -> str:
+    """The chart as SVG, without what is only there for a pointer or for a reader of single marks."""
+    version = ".".join(VEGALITE_VERSION.split(".")[:2])
+    svg = vl_convert.vegalite_to_svg(spec, vl_version=version, config={"aria": False})
+    svg = re.sub(r'<g class="[^"]*_voronoi".*?</g>', "", svg, flags=re.DOTALL)
+    return re.sub(r'<path[^>]* opacity="0"[^>]*/>', "", svg)
+
+
+def enable() -> None:
+    """Make this the way in which Altair shows charts, in the notebook that calls it."""
+    alt.renderers.register("stiffness", render)
+    alt.renderers.enable("stiffness")
+    alt.theme.enable("stiffness")

@@ -1,0 +1,137 @@
+"""The committed notebooks: in sync with their sources, executed, checked digit by digit, and open to parameters."""
+
+import copy
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+import pytest
+
+from publishing.refresh import NOTEBOOKS, NotebookError, derive, execute, sources, write
+from publishing.site import quick_parameters, run_quick
+
+SANITIZE = Path(__file__).with_name("nbval_sanitize.cfg")
+each_notebook = pytest.mark.parametrize("source", sources(), ids=lambda path: path.stem)
+
+
+def committed(source: Path) -> nbformat.NotebookNode:
+    return nbformat.read(source.with_suffix(".ipynb"), as_version=4)
+
+
+def content(notebook: nbformat.NotebookNode) -> list[tuple]:
+    return [(cell.cell_type, cell.source, cell.metadata.get("tags", [])) for cell in notebook.cells]
+
+
+def test_every_notebook_has_a_source():
+    assert {path.stem for path in NOTEBOOKS.glob("*.ipynb")} == {path.stem for path in sources()}
+
+
+@each_notebook
+def test_pair_is_in_sync(source):
+    assert content(committed(source)) == content(derive(source)), f"run: make refresh ({source.stem})"
+
+
+@each_notebook
+def test_every_code_cell_was_executed(source):
+    # nbval passes a notebook whose outputs were cleared: this does not
+    cells = [cell for cell in committed(source).cells if cell.cell_type == "code"]
+    assert [cell.execution_count for cell in cells] == list(range(1, len(cells) + 1))
+    outputs = [output for cell in cells for output in cell.outputs]
+    assert outputs
+    assert not [output for output in outputs if output.output_type == "error"]
+
+
+@each_notebook
+def test_every_chart_is_stored_three_ways(source):
+    outputs = [output.get("data", {}) for cell in committed(source).cells for output in cell.get("outputs", [])]
+    for data in outputs:
+        for mime in data:
+            if mime.endswith("text/html") and "altair-viz-" in data[mime]:
+                assert data[mime.replace("text/html", "image/svg+xml")].startswith("<svg")
+                assert data[mime.replace("text/html", "text/plain")].strip()
+
+
+SMALL = """\
+# %%
+import altair as alt
+
+from stiffness import rendering
+
+rendering.enable()
+print(f"{0.125:.3f}")
+
+# %%
+alt.Chart(alt.InlineData(values=[{"a": 0.731}])).mark_point().encode(x="a:Q").properties(description="One point.")
+"""
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory):
+    """A notebook with one printed number and one chart, executed."""
+    source = tmp_path_factory.mktemp("small") / "small.py"
+    source.write_text(SMALL, encoding="utf-8")
+    return execute(source)
+
+
+def nbval(path: Path) -> subprocess.CompletedProcess:
+    """nbval in a process of its own, as strict as in `make test`."""
+    command = [sys.executable, "-m", "pytest", "--nbval", "--nbval-sanitize-with", str(SANITIZE), str(path)]
+    return subprocess.run(command, cwd=path.parent, capture_output=True, text=True)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "passes"),
+    [("0.125", "0.125", True), ("0.125", "0.126", False), ('{"a": 0.731}', '{"a": 0.732}', False)],
+    ids=["unchanged", "printed digit", "chart datum"],
+)
+def test_nbval_sees_one_changed_digit(small, tmp_path, old, new, passes):
+    changed = copy.deepcopy(small)
+    found = 0
+    for cell in changed.cells:
+        for output in cell.get("outputs", []):
+            for holder, key in ((output, "text"), (output.get("data", {}), "text/html")):
+                if old in holder.get(key, ""):
+                    found += 1
+                    holder[key] = holder[key].replace(old, new)
+    assert found == 1
+    write(changed, tmp_path / "small.ipynb")
+    result = nbval(tmp_path / "small.ipynb")
+    assert (result.returncode == 0) == passes, result.stdout
+
+
+def test_refresh_is_deterministic(small, tmp_path):
+    (tmp_path / "small.py").write_text(SMALL, encoding="utf-8")
+    assert nbformat.writes(execute(tmp_path / "small.py")) == nbformat.writes(small)
+
+
+def test_failing_notebook_is_named_with_its_cell(tmp_path):
+    source = tmp_path / "broken.py"
+    source.write_text("# %%\nx = 1\n\n# %%\n1 / 0\n", encoding="utf-8")
+    with pytest.raises(NotebookError, match=r"broken\.py, cell 2"):
+        execute(source)
+
+
+@pytest.fixture(scope="module")
+def quick(tmp_path_factory):
+    """A folder of notebooks without outputs, with one results folder, and the quick profile's share of each."""
+    folder = tmp_path_factory.mktemp("quick")
+    (folder / "results").mkdir()
+    for source in sources():
+        write(derive(source), folder / f"{source.stem}.ipynb")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("STIFFNESS_RESULTS", str(folder / "results"))
+        yield folder, quick_parameters(sorted(folder.glob("*.ipynb")))
+
+
+@each_notebook
+def test_runs_with_the_quick_profile(source, quick):
+    folder, shares = quick
+    run_quick(folder / f"{source.stem}.ipynb", shares[source.stem])
+
+
+def test_unknown_profile_entry_is_an_error(quick, tmp_path):
+    folder, _ = quick
+    (tmp_path / "typo.yaml").write_text("datasett: digits\n", encoding="utf-8")
+    with pytest.raises(NotebookError, match="datasett"):
+        quick_parameters(sorted(folder.glob("*.ipynb")), tmp_path / "typo.yaml")
