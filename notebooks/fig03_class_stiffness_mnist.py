@@ -123,3 +123,11 @@ charts.evolution(
 # %% tags=["hide-input"]
 notebook.found(claims.within_class_positive(table))
 notebook.found(claims.between_classes_grows(table))
+
+# %% tags=["hide-input"]
+cosine = summaries.curves(table, ["between_classes_cosine"])
+notebook.say(
+    f"The claims are about the sign. By the cosine, stiffness between classes goes from "
+    f"{claims.interval(cosine.iloc[0])} to {claims.interval(cosine.iloc[-1])} in the same runs: the sign counts the "
+    "pairs that help each other, the cosine also weighs how strongly they help or harm."
+)

@@ -45,13 +45,18 @@ def summary(provenance):
         "commit": ", ".join(sorted({commit[:12] for commit in provenance["commit"]}))
         + (", with changes" if provenance["dirty"].any() else ""),
     }
-    display(Markdown("| run | |\n|---|---|\n" + "\n".join(f"| {name} | {fact} |" for name, fact in facts.items())))
+    say("| run | |\n|---|---|\n" + "\n".join(f"| {name} | {fact} |" for name, fact in facts.items()))
+
+
+def say(text):
+    """Shows a paragraph whose numbers the cell has put in."""
+    display(Markdown(text))
 
 
 def found(verdict):
     """Shows a verdict at the end of a figure's page, and glues its parts for the scorecard."""
-    display(Markdown(f"**{verdict.claim}: {verdict.verdict}.** {verdict.statement}\n\n"
-                     f"Measured: {verdict.measured}.\n\n*The rule:* {verdict.rule}"))
+    say(f"**{verdict.claim}: {verdict.verdict}.** {verdict.statement}\n\n"
+        f"Measured: {verdict.measured}.\n\n*The rule:* {verdict.rule}")
     for part in ("measured", "verdict"):
         glue(f"{verdict.claim}-{part}", HTML(escape(getattr(verdict, part))))
 
