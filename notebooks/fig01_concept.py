@@ -36,7 +36,7 @@ from stiffness import rendering
 
 rendering.enable()
 
-FIRST, SECOND, STEP = "#1f77b4", "#d1660f", "#868e96"
+FIRST, SECOND, STEP = "#1f77b4", "#d1660f", "#6b7280"
 HEAD = "M0,-0.5L-0.4,0.5L0.4,0.5Z"  # an arrowhead that points up
 REACH = 2.2  # the plane is drawn from -REACH to REACH
 
@@ -103,8 +103,8 @@ def concept() -> alt.LayerChart:
     labels = [
         fixed(2.1, -0.47).mark_text(align="right", text="here g₁·g > 0: the two agree"),
         fixed(-2.1, -0.47).mark_text(align="left", text="here g₁·g < 0: they disagree"),
-        fixed(0.95, 0.25).mark_text(align="center", text="g₁", fontWeight="bold", fontSize=15, color=FIRST),
-        fixed(-0.6, 0.25).mark_text(align="center", text="step −ε g₁", color=STEP, fontSize=13),
+        fixed(0.95, -0.2).mark_text(align="center", text="g₁", fontWeight="bold", fontSize=15, color=FIRST),
+        fixed(-0.6, -0.2).mark_text(align="center", text="step −ε g₁", color=STEP, fontSize=13),
     ]
     labels = [label.encode(axis("x"), axis("y")) for label in labels]
     second = chosen.transform_calculate(

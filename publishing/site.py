@@ -16,7 +16,7 @@ from papermill.exceptions import PapermillExecutionError
 from publishing.refresh import NOTEBOOKS, QUIET, ROOT, NotebookError, derive, execute, sources, write
 
 STAGED = ("_config.yml", "_toc.yml", "README.md", "assets", "book", "notebooks")
-PROFILE = NOTEBOOKS / "profiles" / "quick.yaml"
+PROFILES = NOTEBOOKS / "profiles"
 BANNER = (
     "Quick profile: every number on these pages comes from a short training on embedded data. "
     "They are not the published results."
@@ -35,29 +35,24 @@ def stage(folder: Path) -> None:
             shutil.copy(origin, folder / name)
 
 
-def quick_parameters(notebooks: list[Path], profile: Path = PROFILE) -> dict[str, dict]:
-    """Share the profile out: each notebook gets the entries that it declares. An entry of no notebook is an error."""
-    entries = yaml.safe_load(profile.read_text(encoding="utf-8")) or {}
-    declared = {path.stem: parameters(path) for path in notebooks}
-    unknown = sorted(set(entries) - set().union(*declared.values()))
-    if unknown:
-        raise NotebookError(f"{profile.name}: no notebook declares {', '.join(unknown)}")
-    return {stem: {k: v for k, v in entries.items() if k in names} for stem, names in declared.items()}
-
-
-def parameters(notebook: Path) -> set[str]:
-    """The names that a notebook declares in its cell tagged `parameters`, if it has one."""
+def quick_profile(notebook: Path) -> dict:
+    """The notebook's quick parameters. One that has parameters and no profile would train at full scale: an error."""
     tags = [tag for cell in nbformat.read(notebook, as_version=4).cells for tag in cell.metadata.get("tags", [])]
-    return set(papermill.inspect_notebook(notebook)) if "parameters" in tags else set()
+    if "parameters" not in tags:
+        return {}
+    profile = PROFILES / f"quick_{notebook.stem}.yaml"
+    if not profile.is_file():
+        raise NotebookError(f"{notebook.name} has parameters and no quick profile: write {profile.name}")
+    return yaml.safe_load(profile.read_text(encoding="utf-8"))
 
 
-def run_quick(notebook: Path, entries: dict) -> None:
+def run_quick(notebook: Path) -> None:
     """Run a staged notebook by papermill, the way a reader would."""
     try:
         papermill.execute_notebook(
             notebook,
             notebook,
-            parameters=entries,
+            parameters=quick_profile(notebook),
             cwd=NOTEBOOKS,
             kernel_name="python3",
             progress_bar=False,
@@ -113,13 +108,11 @@ def run_all(folder: Path, quick: bool, results: Path) -> None:
         shutil.rmtree(results, ignore_errors=True)
         results.mkdir(parents=True)
         os.environ["STIFFNESS_RESULTS"] = str(results)  # beside, never over, the published results
-        for source, target in staged.items():
-            write(derive(source), target)
-        shares = quick_parameters(list(staged.values()))
     for source, target in staged.items():
         print(f"run {source.stem}", flush=True)
         if quick:
-            run_quick(target, shares[source.stem])
+            write(derive(source), target)
+            run_quick(target)
         else:
             write(execute(source), target)
 

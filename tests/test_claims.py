@@ -41,8 +41,20 @@ def test_interval_is_students():
 def test_over_seeds_counts_them():
     rows = summaries.over_seeds(table(lambda *_: matrix(0.5, 0.1)), ["step", "quantity"])
     assert set(rows["seeds"]) == {5, 5 * 16}
-    curves = summaries.curves(table(lambda *_: matrix(0.5, 0.1)), ["within_class_sign"])
+    curves = summaries.stiffness_curves(table(lambda *_: matrix(0.5, 0.1)), ["within_class_sign"])
     assert curves["step"].tolist() == list(STEPS) and curves["mean"].tolist() == pytest.approx([0.5] * 3)
+
+
+def test_intervals_of_stiffness_end_where_stiffness_does():
+    spread = table(lambda *_: matrix(0.9, 0), spread=0.4)
+    assert summaries.stiffness_curves(spread, ["within_class_sign"])["high"].max() == 1
+    assert summaries.class_matrices(spread, list("abcd"))["high"].max() == 1
+
+
+def test_loss_curves_are_geometric():
+    losses = pd.DataFrame({"step": 0, "seed": [0, 1], "quantity": "train_loss", "value": [0.1, 10.0]})
+    row = summaries.loss_curves(losses, ["train_loss"]).iloc[0]
+    assert row["mean"] == pytest.approx(1) and row["low"] * row["high"] == pytest.approx(1) and row["low"] > 0
 
 
 @pytest.mark.parametrize("within, verdict", [
@@ -84,9 +96,9 @@ def test_class_matrices_and_charts_of_a_table():
     matrices = summaries.class_matrices(table(lambda step, _: matrix(0.5, -step / 200)), list("abcd"))
     cell = matrices.query("step == 100 and kind == 'sign' and class_a == 'a' and class_b == 'd'")
     assert cell["mean"].item() == pytest.approx(-0.5) and cell["seeds"].item() == 5
-    assert charts.in_words(matrices, [0, 100], "sign") == (
-        "At initialisation the mean sign stiffness is 0.50 within classes and 0.00 between them. "
-        "After 100 steps the mean sign stiffness is 0.50 within classes and -0.50 between them.")
+    assert charts.in_words(matrices, [0, 100], ["sign"]) == (
+        "At initialisation the mean stiffness is: sign 0.50 within classes and 0.00 between them. "
+        "After 100 steps the mean stiffness is: sign 0.50 within classes and -0.50 between them.")
     for chart in (charts.class_matrices(matrices, [0, 100], "sign", title="t", description="d"),
                   charts.class_matrix_slider(matrices, title="t", description="d")):
         assert {"text/html", "image/svg+xml", "text/plain"} == rendering.render(chart.to_dict()).keys()
@@ -98,8 +110,17 @@ def test_a_stage_that_was_not_measured_is_named():
         charts.class_matrices(matrices, [0, 7], "sign", title="t", description="d")
 
 
+def test_curves_are_described_by_their_ends():
+    chart = charts.stiffness_evolution(table(lambda step, _: matrix(0.5, -step / 200)), title="t")
+    assert "Between classes, sign: from 0.00 to -0.50." in chart.description
+    losses = pd.concat([pd.DataFrame({"step": [0, 10], "seed": seed, "quantity": name, "value": [2.0, 0.5]})
+                        for seed in range(2) for name in ("train_loss", "validation_loss")])
+    for chart in (charts.loss_evolution(losses, title="t"), charts.loss_evolution(losses, title="t", guessing=2.3)):
+        assert "Validation: from 2.00 to 0.50." in rendering.render(chart.to_dict())["text/plain"]
+
+
 def test_a_chart_without_alternative_text_is_refused():
-    curves = summaries.curves(table(lambda *_: matrix(1, 0)), ["within_class_sign"])
-    chart = charts.evolution(curves, quantities={"within_class_sign": "w"}, y="s", title="the title", description=" ")
+    matrices = summaries.class_matrices(table(lambda *_: matrix(1, 0)), list("abcd"))
+    chart = charts.class_matrix_slider(matrices, title="the title", description=" ")
     with pytest.raises(ValueError, match="'the title' has no alternative text"):
         rendering.render(chart.to_dict())

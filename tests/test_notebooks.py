@@ -6,10 +6,11 @@ import sys
 from pathlib import Path
 
 import nbformat
+import papermill
 import pytest
 
 from publishing.refresh import NOTEBOOKS, NotebookError, derive, execute, sources, write
-from publishing.site import quick_parameters, run_quick
+from publishing.site import quick_profile, run_quick
 
 SANITIZE = Path(__file__).with_name("nbval_sanitize.cfg")
 each_notebook = pytest.mark.parametrize("source", sources(), ids=lambda path: path.stem)
@@ -112,26 +113,20 @@ def test_failing_notebook_is_named_with_its_cell(tmp_path):
         execute(source)
 
 
-@pytest.fixture(scope="module")
-def quick(tmp_path_factory):
-    """A folder of notebooks without outputs, with one results folder, and the quick profile's share of each."""
-    folder = tmp_path_factory.mktemp("quick")
-    (folder / "results").mkdir()
-    for source in sources():
-        write(derive(source), folder / f"{source.stem}.ipynb")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("STIFFNESS_RESULTS", str(folder / "results"))
-        yield folder, quick_parameters(sorted(folder.glob("*.ipynb")))
-
-
 @each_notebook
-def test_runs_with_the_quick_profile(source, quick):
-    folder, shares = quick
-    run_quick(folder / f"{source.stem}.ipynb", shares[source.stem])
+def test_runs_with_its_quick_profile(source, tmp_path, results_folder):
+    write(derive(source), tmp_path / f"{source.stem}.ipynb")
+    run_quick(tmp_path / f"{source.stem}.ipynb")
 
 
-def test_unknown_profile_entry_is_an_error(quick, tmp_path):
-    folder, _ = quick
-    (tmp_path / "typo.yaml").write_text("datasett: digits\n", encoding="utf-8")
-    with pytest.raises(NotebookError, match="datasett"):
-        quick_parameters(sorted(folder.glob("*.ipynb")), tmp_path / "typo.yaml")
+def test_a_misspelt_parameter_is_an_error(tmp_path, results_folder):
+    write(derive(NOTEBOOKS / "fig03_class_stiffness_mnist.py"), tmp_path / "in.ipynb")
+    with pytest.raises(papermill.PapermillExecutionError, match="unknown parameter datasett"):
+        papermill.execute_notebook(tmp_path / "in.ipynb", tmp_path / "out.ipynb", parameters={"datasett": "digits"},
+                                   cwd=tmp_path, progress_bar=False)
+
+
+def test_a_notebook_with_parameters_needs_a_quick_profile(tmp_path):
+    write(derive(NOTEBOOKS / "fig03_class_stiffness_mnist.py"), tmp_path / "new.ipynb")
+    with pytest.raises(NotebookError, match=r"new\.ipynb has parameters and no quick profile: write quick_new\.yaml"):
+        quick_profile(tmp_path / "new.ipynb")

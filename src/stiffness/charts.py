@@ -2,6 +2,8 @@
 
 import altair as alt
 
+from stiffness.summaries import loss_curves, stiffness_curves
+
 # one scale for every matrix of the book, so that colours compare across figures; 0 is its neutral middle
 STIFFNESS = alt.Scale(scheme="redblue", domain=[-1, 1], domainMid=0)
 KINDS = ["sign", "cosine"]
@@ -25,7 +27,7 @@ def class_matrix_slider(matrices, *, title, description):
     steps = sorted(set(matrices["step"]))
     shown = _rounded(matrices).assign(stage=[steps.index(step) for step in matrices["step"]])
     stage = alt.param(name="stage", value=len(steps) - 1,
-                      bind=alt.binding_range(min=0, max=len(steps) - 1, step=1, name="stage of training "))
+                      bind=alt.binding_range(min=0, max=len(steps) - 1, step=1, name=f"stage, 0 to {len(steps) - 1} "))
     kind = alt.param(name="kind", value=KINDS[0], bind=alt.binding_radio(options=KINDS, name="stiffness "))
     now = "datum.stage == stage"
     matrix = _matrix(shown, size=290, title=alt.Undefined, labels=True, stiffness="mean stiffness").transform_filter(
@@ -37,56 +39,83 @@ def class_matrix_slider(matrices, *, title, description):
     return alt.layer(matrix, heading).add_params(stage, kind).properties(title=title, description=description)
 
 
-def evolution(curves, *, quantities, y, title, description, log=False):
-    """Curves of mean and 95 % interval over seeds against the number of steps. quantities: name -> label.
+def stiffness_evolution(table, *, title):
+    """Within-class and between-class stiffness, sign and cosine, through training."""
+    quantities = {f"{pairs}_{kind}": f"{pairs.replace('_', ' ')}, {kind}"
+                  for pairs in ("within_class", "between_classes") for kind in KINDS}
+    curves = stiffness_curves(table, list(quantities))
+    return _evolution(curves, quantities, "stiffness", title, reference=(0, ""))
 
-    With `log` the y axis is logarithmic, and intervals that reach 0 are cut; else a line marks 0.
+
+def loss_evolution(table, *, title, guessing=None):
+    """Training and validation loss through training, on a logarithmic axis.
+
+    guessing: the loss of saying nothing, drawn as a line; the axis is then linear and closes around the curves.
     """
-    shown = _rounded(curves).assign(label=curves["quantity"].map(quantities))
-    order = list(quantities.values())
+    quantities = {"train_loss": "training", "validation_loss": "validation"}
+    curves = loss_curves(table, list(quantities))
+    if guessing is None:
+        return _evolution(curves, quantities, "loss", title, scale=alt.Scale(type="log"))
+    return _evolution(curves, quantities, "loss", title, scale=alt.Scale(zero=False, nice=False),
+                      reference=(guessing, "guessing"))
+
+
+def _evolution(curves, quantities, y, title, *, scale=alt.Undefined, reference=None):
+    """Curves of mean and 95 % interval over seeds against the number of steps, as wide as the page.
+
+    quantities: name -> label, or "what, kind": a colour for each what, a dash for each kind. reference: (value, label)
+    of a horizontal line.
+    """
+    parts = curves["quantity"].map(quantities).str.partition(", ")
+    shown = _rounded(curves).assign(what=parts[0], kind=parts[2])
+    whats = list(dict.fromkeys(label.partition(", ")[0] for label in quantities.values()))
+    legend = alt.Legend(title=None, orient="top", columns=2, symbolType="stroke", symbolStrokeWidth=3, symbolOpacity=1)
     x = alt.X("step:Q", title="steps of training (0 is initialisation)",
               scale=alt.Scale(type="symlog", constant=10),
               axis=alt.Axis(values=sorted(set(shown["step"])), labelOverlap=True, grid=False, format=",d"))
-    color = alt.Color("label:N", title=None, sort=order, scale=alt.Scale(scheme="tableau10"),
-                      legend=alt.Legend(orient="top", columns=2, labelLimit=300, symbolType="square", symbolOpacity=1))
-    base = alt.Chart(shown).encode(x, color)
-    if log:
-        shown["low"] = shown["low"].clip(lower=shown.loc[shown["mean"] > 0, "mean"].min() / 10)
-    y_scale = alt.Scale(type="log" if log else "linear")
-    band = base.mark_area(opacity=0.25).encode(alt.Y("low:Q", title=y, scale=y_scale), alt.Y2("high:Q"))
-    line = base.mark_line(point=True).encode(
-        alt.Y("mean:Q"),
-        tooltip=[alt.Tooltip("label:N", title="what"), alt.Tooltip("step:Q", format=",d"),
-                 *_INTERVAL])
-    zero = alt.Chart(shown.iloc[:1]).mark_rule(strokeDash=[4, 4], color="#888888").encode(y=alt.datum(0))
-    layers = [band, line] if log else [zero, band, line]
-    return alt.layer(*layers).properties(width=560, height=240, title=title, description=description)
+    y_axis = alt.Axis(grid=False, tickCount=6)
+    base = alt.Chart(shown).transform_calculate(**_INTERVAL).encode(
+        x, alt.Color("what:N", sort=whats, scale=alt.Scale(scheme="tableau10"), legend=legend), detail="quantity:N")
+    band = base.mark_area(opacity=0.25).encode(alt.Y("low:Q", title=y, scale=scale, axis=y_axis), alt.Y2("high:Q"))
+    line = base.mark_line(point=True).encode(alt.Y("mean:Q"))
+    rows = ["what:N", alt.Tooltip("step:Q", format=",d"), *_VALUE]
+    if parts[2].any():
+        dashes = legend.copy()
+        dashes.symbolStrokeColor = "#888888"
+        line = line.encode(alt.StrokeDash("kind:N", sort=KINDS, legend=dashes))
+        rows.insert(1, "kind:N")
+    layers = [band, line.encode(tooltip=rows)]
+    if reference is not None:
+        value, label = reference
+        rule = alt.Chart(shown.iloc[:1]).encode(y=alt.datum(value))
+        grey = {"color": "#888888"}
+        layers += [rule.mark_rule(strokeDash=[2, 4], **grey),
+                   rule.mark_text(text=label, align="right", baseline="bottom", dx=-4, x="width", **grey)]
+    ends = [(label, means.iloc[0], means.iloc[-1]) for quantity, label in quantities.items()
+            for means in [curves.loc[curves["quantity"] == quantity, "mean"]]]
+    description = f"Lines of {y} against the steps of training. " + " ".join(
+        f"{label.capitalize()}: from {start:.2f} to {end:.2f}." for label, start, end in ends)
+    return alt.layer(*layers).properties(width="container", height=240, title=title, description=description)
 
 
-def in_words(matrices, steps, kind):
-    """What class stiffness matrices show, in a sentence for each of the first and last steps: for alternative texts."""
-    shown = matrices[matrices["kind"] == kind]
-    own = shown["class_a"] == shown["class_b"]
+def in_words(matrices, steps, kinds=KINDS):
+    """What class stiffness matrices show, in a sentence for each step: for alternative texts."""
+    own = matrices["class_a"] == matrices["class_b"]
 
     def sentence(step):
-        now = shown["step"] == step
-        return (f"{_after(step).capitalize()} the mean {kind} stiffness is {shown.loc[now & own, 'mean'].mean():.2f} "
-                f"within classes and {shown.loc[now & ~own, 'mean'].mean():.2f} between them.")
+        means = [f"{kind} {matrices.loc[now & own, 'mean'].mean():.2f} within classes and "
+                 f"{matrices.loc[now & ~own, 'mean'].mean():.2f} between them"
+                 for kind in kinds for now in [(matrices["step"] == step) & (matrices["kind"] == kind)]]
+        return f"{_after(step).capitalize()} the mean stiffness is: {', '.join(means)}."
 
-    return " ".join(map(sentence, dict.fromkeys((steps[0], steps[-1]))))
-
-
-def curves_in_words(curves, quantities):
-    """Where each curve starts and ends, for alternative texts. quantities: name -> label."""
-    return " ".join(
-        f"The {label} goes from {rows['mean'].iloc[0]:.2f} to {rows['mean'].iloc[-1]:.2f}."
-        for quantity, label in quantities.items() for rows in [curves[curves["quantity"] == quantity]])
+    return " ".join(map(sentence, steps))
 
 
-_INTERVAL = [alt.Tooltip("mean:Q", title="mean over seeds", format="+.3f"),
-             alt.Tooltip("low:Q", title="95 % interval from", format="+.3f"),
-             alt.Tooltip("high:Q", title="to", format="+.3f"),
-             alt.Tooltip("seeds:Q")]
+# a tooltip's last rows, from columns mean, low, high and seeds
+_INTERVAL = {
+    "interval": "format(datum.low, '+.3f') + ' to ' + format(datum.high, '+.3f') + ', ' + datum.seeds + ' runs'"
+}
+_VALUE = [alt.Tooltip("mean:Q", title="mean", format="+.3f"), alt.Tooltip("interval:N", title="95 % interval")]
 
 
 def _matrix(shown, *, size, title, labels, stiffness):
@@ -101,8 +130,8 @@ def _matrix(shown, *, size, title, labels, stiffness):
         y,
         alt.Color("mean:Q", title=stiffness, scale=STIFFNESS,
                   legend=alt.Legend(orient="bottom", gradientLength=220, titleLimit=300)),
-        tooltip=[alt.Tooltip("class_a:N", title="step on class"), alt.Tooltip("class_b:N", title="loss of class"),
-                 *_INTERVAL])
+        tooltip=[alt.Tooltip("pair:N", title="classes"), *_VALUE],
+    ).transform_calculate(pair="'a step on ' + datum.class_a + ', the loss of ' + datum.class_b", **_INTERVAL)
 
 
 def _after(step):

@@ -1,11 +1,13 @@
 """The papers' claims, each judged by a rule that is written down before the numbers are looked at.
 
-A rule is the docstring of its function, below the first line, so the page prints what the code does.
+A rule is the docstring of its function, below the first line, so the page prints what the code does. Positive and
+negative always mean that the 95 % interval over seeds leaves 0 out.
 """
 
 import inspect
 from dataclasses import dataclass
 
+import numpy as np
 import pandas as pd
 
 from stiffness.summaries import mean_and_interval, over_seeds
@@ -25,9 +27,12 @@ class Verdict:
 def within_class_positive(table):
     """Within-class stiffness is positive at initialisation and through most of training.
 
-    Positive means that the 95 % interval over seeds of within-class sign stiffness lies above 0. Reproduced: positive
-    at initialisation and at more than half of the later stages. Partly: one of the two. Opposite: the interval lies
-    below 0 at initialisation and at more than half of the later stages. Not reproduced: anything else.
+    By within-class sign stiffness, positive meaning that its 95 % interval over seeds lies above 0:
+
+    - reproduced: positive at initialisation and at more than half of the later stages
+    - partly: one of the two
+    - opposite: the interval lies below 0 at initialisation and at more than half of the later stages
+    - not reproduced: anything else
     """
     stages = over_seeds(_summary(table, "within_class_sign"), ["step"]).set_index("step")
     first, later = stages.iloc[0], stages.iloc[1:]
@@ -42,23 +47,28 @@ def within_class_positive(table):
 def between_classes_grows(table):
     """Between-class stiffness is not consistent at initialisation, grows with training, is positive for most pairs.
 
-    Three parts, by sign stiffness and 95 % intervals over seeds. Not consistent at initialisation: for fewer than half
-    of the class pairs does the pair's interval leave 0 out. Grows: the interval of the change from initialisation to
-    the last stage lies above 0. Positive for most: the interval of the share of class pairs that are positive at the
-    last stage lies above one half. Reproduced: all three. Partly: one or two. Opposite: the change lies below 0.
-    Not reproduced: anything else.
+    Three parts, by sign stiffness and 95 % intervals over seeds. *Not consistent at initialisation*: fewer than half of
+    the class pairs have the same sign in every run. *Grows*: the interval of the change from initialisation to the last
+    stage lies above 0. *Positive for most*: the interval of the share of class pairs that are positive at the last
+    stage lies above one half.
+
+    - reproduced: all three
+    - partly: one or two
+    - opposite: the interval of the change lies below 0
+    - not reproduced: anything else
     """
     between = _summary(table, "between_classes_sign").pivot(index="seed", columns="step", values="value")
     change = _row(mean_and_interval(between.iloc[:, -1] - between.iloc[:, 0]))
     matrices = table[(table["quantity"] == "class_stiffness_sign") & (table["class_a"] < table["class_b"])]
-    pairs = over_seeds(matrices[matrices["step"] == between.columns[0]], ["class_a", "class_b"])
-    consistent = ((pairs["low"] > 0) | (pairs["high"] < 0)).mean()
+    first = matrices[matrices["step"] == between.columns[0]]
+    signs = np.sign(first["value"]).groupby([first["class_a"], first["class_b"]]).mean()
+    consistent = (signs.abs() == 1).mean()
     last = matrices[matrices["step"] == between.columns[-1]]
     positive = _row(mean_and_interval((last["value"] > 0).groupby(last["seed"]).mean()))
     measured = (f"{interval(_row(mean_and_interval(between.iloc[:, 0])))} at initialisation, where {consistent:.0%} of "
-                f"the class pairs are of one sign over seeds; {interval(_row(mean_and_interval(between.iloc[:, -1])))} "
+                f"the class pairs have one sign in all runs; {interval(_row(mean_and_interval(between.iloc[:, -1])))} "
                 f"after {between.columns[-1]:,} steps, a change of {interval(change)}; share of positive class pairs "
-                f"then {interval(positive)}")
+                f"then {interval(positive, percent)}")
     held = [consistent < 0.5, change["low"] > 0, positive["low"] > 0.5]
     return _judged("C2", between_classes_grows, measured, held, opposite=change["high"] < 0)
 
@@ -66,9 +76,13 @@ def between_classes_grows(table):
 def permuted_labels_negative(table):
     """With permuted labels no positive between-class stiffness develops; it goes negative.
 
-    Two parts, by sign stiffness and 95 % intervals over seeds. None develops: at no stage after initialisation does
-    the interval lie above 0. Goes negative: at the last stage it lies below 0. Reproduced: both. Partly: one.
-    Opposite: at the last stage the interval lies above 0. Not reproduced: anything else.
+    Two parts, by sign stiffness and 95 % intervals over seeds. *None develops*: at no stage after initialisation does
+    the interval lie above 0. *Goes negative*: at the last stage it lies below 0.
+
+    - reproduced: both
+    - partly: one
+    - opposite: at the last stage the interval lies above 0
+    - not reproduced: anything else
     """
     stages = over_seeds(_summary(table, "between_classes_sign"), ["step"]).set_index("step")
     later, last = stages.iloc[1:], stages.iloc[-1]
@@ -79,15 +93,25 @@ def permuted_labels_negative(table):
     return _judged("C4", permuted_labels_negative, measured, held, opposite=last["low"] > 0)
 
 
-def interval(row):
-    """A mean with its interval, as text: +0.22 [+0.15, +0.29]."""
-    return f"{_signed(row['mean'])} [{_signed(row['low'])}, {_signed(row['high'])}]"
+def signed(value, digits=2):
+    """A stiffness as text: +0.22."""
+    return f"{round(value, digits) + 0:+.{digits}f}".replace("-", "−")  # + 0 turns -0.0 into 0.0
 
 
-def _signed(value):
-    if pd.isna(value):
-        return "unknown"
-    return f"{round(value, 2) + 0:+.2f}".replace("-", "−")  # + 0 turns -0.0 into 0.0
+def signed3(value):
+    """A cosine as text, which is often small: +0.002."""
+    return signed(value, 3)
+
+
+def percent(value):
+    """A share as text: 82.4 %."""
+    return f"{100 * value:.1f} %"
+
+
+def interval(row, as_text=signed):
+    """A mean with its interval, as text: +0.22 [+0.15, +0.29]. The interval of a single run is unknown."""
+    mean, low, high = ("unknown" if pd.isna(row[name]) else as_text(row[name]) for name in ("mean", "low", "high"))
+    return f"{mean} [{low}, {high}]"
 
 
 def _row(triple):
@@ -101,4 +125,4 @@ def _summary(table, quantity):
 def _judged(claim, rule, measured, held, *, opposite):
     verdict = "opposite" if opposite else "reproduced" if all(held) else "partly" if any(held) else "not reproduced"
     statement, text = inspect.getdoc(rule).split("\n\n", 1)
-    return Verdict(claim, statement, measured, verdict, " ".join(text.split()))
+    return Verdict(claim, statement, measured, verdict, text)

@@ -37,7 +37,7 @@ def summary(provenance):
     wall = provenance["wall_time_s"]
     facts = {
         "examples": ", ".join(f"{n:,} {split}" for split, n in first["split_sizes"].items()),
-        "probe set": f"{first['settings']['probe_size']:,} validation examples",
+        "probe set": f"{first['settings']['probe_size']:,} validation examples, whose pairs are measured",
         "seeds": ", ".join(str(settings["seed"]) for settings in provenance["settings"]),
         "wall time of a run": f"{wall.min():,.0f} to {wall.max():,.0f} s",
         "device": ", ".join(sorted(set(provenance["device"]))),
@@ -45,7 +45,7 @@ def summary(provenance):
         "commit": ", ".join(sorted({commit[:12] for commit in provenance["commit"]}))
         + (", with changes" if provenance["dirty"].any() else ""),
     }
-    say("| run | |\n|---|---|\n" + "\n".join(f"| {name} | {fact} |" for name, fact in facts.items()))
+    say("| the runs | of this page |\n|---|---|\n" + "\n".join(f"| {name} | {fact} |" for name, fact in facts.items()))
 
 
 def say(text):
@@ -55,8 +55,8 @@ def say(text):
 
 def found(verdict):
     """Shows a verdict at the end of a figure's page, and glues its parts for the scorecard."""
-    say(f"**{verdict.claim}: {verdict.verdict}.** {verdict.statement}\n\n"
-        f"Measured: {verdict.measured}.\n\n*The rule:* {verdict.rule}")
+    say(f"**{verdict.claim}: {verdict.verdict}.** {verdict.statement}\n\n*Measured:* {verdict.measured}.\n\n"
+        f"*The rule.* {verdict.rule}")
     for part in ("measured", "verdict"):
         glue(f"{verdict.claim}-{part}", HTML(escape(getattr(verdict, part))))
 

@@ -9,6 +9,7 @@ import altair as alt
 import vl_convert
 from altair.vegalite.v6.display import VEGA_VERSION, VEGAEMBED_VERSION, VEGALITE_VERSION, spec_to_mimebundle
 
+PAGE_WIDTH = 560  # of the picture of a chart that fills its page
 # SVG, not canvas: style sheets reach it (dark mode), screen readers and tests see its marks.
 EMBED_OPTIONS = {"actions": False, "renderer": "svg"}
 
@@ -20,9 +21,10 @@ def theme() -> alt.theme.ThemeConfig:
     """Text large enough to read on a phone."""
     return {
         "config": {
-            "axis": {"labelFontSize": 12, "titleFontSize": 13},
+            "axis": {"labelFontSize": 12, "titleFontSize": 13, "aria": False},
             "header": {"labelFontSize": 13, "titleFontSize": 13},
-            "legend": {"labelFontSize": 12, "titleFontSize": 13},
+            "legend": {"labelFontSize": 12, "titleFontSize": 13, "aria": False},
+            "mark": {"aria": False},  # the chart's description speaks for all of its marks
             "text": {"fontSize": 12},
             "title": {"anchor": "start", "fontSize": 15, "subtitleFontSize": 13},
             "view": {"continuousWidth": 320, "continuousHeight": 300},
@@ -60,6 +62,8 @@ def render(spec: dict, **_options) -> dict[str, str]:
 
 def picture(spec: dict) -> str:
     """The chart as SVG, without what is only there for a pointer or for a reader of single marks."""
+    if spec.get("width") == "container":
+        spec = spec | {"width": PAGE_WIDTH}
     version = ".".join(VEGALITE_VERSION.split(".")[:2])
     svg = vl_convert.vegalite_to_svg(spec, vl_version=version, config={"aria": False})
     svg = re.sub(r'<g class="[^"]*_voronoi".*?</g>', "", svg, flags=re.DOTALL)
