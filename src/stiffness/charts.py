@@ -80,8 +80,8 @@ def _evolution(curves, quantities, y, title, *, scale=alt.Undefined, reference=N
     line = base.mark_line(point=True).encode(alt.Y("mean:Q"))
     rows = ["what:N", alt.Tooltip("step:Q", format=",d"), *_VALUE]
     if parts[2].any():
-        dashes = legend.copy()
-        dashes.symbolStrokeColor = "#888888"
+        dashes = alt.Legend(title=None, orient="bottom", symbolType="stroke", symbolSize=400, symbolFillColor="#888888",
+                            symbolStrokeColor="#888888")
         line = line.encode(alt.StrokeDash("kind:N", sort=KINDS, legend=dashes))
         rows.insert(1, "kind:N")
     layers = [band, line.encode(tooltip=rows)]
