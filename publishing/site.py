@@ -99,6 +99,8 @@ def build(source: Path, output: Path, banner: str = "") -> None:
         sphinx += ["-D", f"html_theme_options.announcement={banner}"]
     subprocess.run([*jupyter_book, str(source)], cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
     subprocess.run([*sphinx, str(source), str(output)], cwd=ROOT, check=True)
+    forward = output / "index.html"  # leads to the front page; without an icon's name browsers ask for one in vain
+    forward.write_text('<link rel="icon" href="_static/favicon.svg" />\n' + forward.read_text(encoding="utf-8"))
 
 
 def run_all(folder: Path, quick: bool, results: Path) -> None:
