@@ -13,7 +13,7 @@ PORT ?= 8000
 
 export TF_CPP_MIN_LOG_LEVEL = 3
 
-.PHONY: help env gpu book quick serve refresh test lint lock clean
+.PHONY: help env gpu book quick serve refresh test bench lint lock clean
 
 help:  ## list the commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -49,6 +49,9 @@ refresh: $(READY)  ## execute every notebooks/NAME.py into its NAME.ipynb
 test: $(READY)  ## lint, and run all tests
 	$(RUN) -m ruff check .
 	$(RUN) -m pytest --nbval --nbval-sanitize-with tests/nbval_sanitize.cfg notebooks tests
+
+bench: $(READY)  ## time the engine against the plain definition and other libraries (hours; it resumes)
+	$(RUN) -m benchmarks.run
 
 lint: $(READY)  ## check the style
 	$(RUN) -m ruff check .

@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from keras import layers
 
-from stiffness import gradient_gram
+from stiffness import class_stiffness, gradient_gram
+from stiffness.gram import cosine_class_stiffness
 
 CROSS_ENTROPY = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
 
@@ -227,7 +228,7 @@ def test_the_model_is_left_as_it_was_found(fails):
     (dict(x2=np.zeros((2, 6))), "x2 is given alone"),
     (dict(memory_budget=10), r"memory_budget is 10 bytes; one tile needs at least \d+"),
     (dict(loss=lambda t, p: keras.ops.mean(p)), "one value an example"),
-    (dict(x=np.array([[1.0] * 6] * 3 + [[np.nan] * 6] + [[1.0] * 6] * 2)), "the loss of example 3 is nan"),
+    (dict(x=np.array([[1.0] * 6] * 3 + [[np.nan] * 6] + [[1.0] * 6] * 2)), "the loss of example 3 of x is nan"),
 ])
 def test_errors_name_the_offender(change, match):
     x, y = examples(6)
@@ -244,3 +245,291 @@ def test_a_model_that_is_not_built_or_all_frozen_is_named():
     model.trainable = False
     with pytest.raises(ValueError, match="no trainable variables"):
         gradient_gram(model, x, y, loss=CROSS_ENTROPY)
+
+
+# --- the model is left as it was found ------------------------------------------------------------------------------
+
+
+class Interrupting(keras.layers.Layer):
+    """Raises in its call when told to, after the layers before it have been called."""
+
+    error = None
+
+    def call(self, inputs):
+        if self.error is not None:
+            raise self.error
+        return inputs
+
+
+class Counting(keras.layers.Layer):
+    """Writes a variable at every call, in inference too."""
+
+    def build(self, shape):
+        self.calls = self.add_weight(shape=(), trainable=False, name="calls")
+
+    def call(self, inputs):
+        self.calls.assign_add(1)
+        return inputs
+
+
+def fitted():
+    """(model, what stops it) with every kind of state."""
+    stop, dense = Interrupting(), layers.Dense(8, "relu")
+    norm = layers.BatchNormalization()
+    model = classifier(dense, Counting(), norm, layers.Dropout(0.5), layers.GaussianNoise(0.1),
+                       layers.Reshape((4, 2)), layers.Conv1D(3, 2, activation="tanh"),
+                       layers.SeparableConv1D(3, 2, activation="tanh"), stop, layers.LayerNormalization(),
+                       layers.Flatten())
+    model.layers[6].trainable = False
+    model.compile("adam", CROSS_ENTROPY)
+    model.fit(*examples(6), verbose=0, batch_size=3)
+    return model, stop
+
+
+def everything(model):
+    own = [layer for layer in model._flatten_layers()]
+    return ([v.numpy().tolist() for v in model.variables + model.optimizer.variables],
+            [v.trainable for v in model.variables], [layer.trainable for layer in own],
+            [{name: id(value) for name, value in vars(layer).items()} for layer in own if layer is not model],
+            [getattr(layer, "activation", None) for layer in own], model.train_function, model.predict_function)
+
+
+@pytest.mark.parametrize("where", ["nowhere", "loss", "layer"])
+@pytest.mark.parametrize("error", [ZeroDivisionError("stop"), KeyboardInterrupt("stop")], ids=["error", "interrupt"])
+@pytest.mark.parametrize("method", ["auto", "jacobian"])
+def test_all_state_is_left_as_it_was_found(where, error, method):
+    model, stop = fitted()
+    model.layers[0].call = model.layers[0].call  # an attribute of the instance, as wrappers set it
+    x, y = examples(6)
+    before, predicted = everything(model), model.predict_function
+
+    def loss(t, p):
+        if where == "loss" and len(t) > 2:  # past the checks on a few examples
+            raise error
+        return CROSS_ENTROPY.call(t, p)
+
+    if where == "layer":
+        stop.error = error
+        before = everything(model)
+    if where == "nowhere":
+        gradient_gram(model, x, y, loss=loss, method=method)
+    else:
+        with pytest.raises(type(error), match="stop"):
+            gradient_gram(model, x, y, loss=loss, method=method)
+    assert everything(model) == before
+    assert model.predict_function is predicted
+
+
+# --- what is refused ------------------------------------------------------------------------------------------------
+
+
+class InTraining(keras.layers.Layer):
+    """Calls a layer as in training, whatever the model is told."""
+
+    def __init__(self, inner):
+        super().__init__()
+        self.inner = inner
+
+    def call(self, inputs):
+        return self.inner(inputs, training=True)
+
+
+class Adding(keras.layers.Layer):
+    def call(self, inputs):
+        self.add_loss(keras.ops.mean(inputs))
+        return inputs
+
+
+@pytest.mark.parametrize("method", ["auto", "closed-form", "jacobian"])
+@pytest.mark.parametrize("layer, match", [
+    (lambda: InTraining(layers.BatchNormalization()), "BatchNormalization or Dropout called with training=True"),
+    (lambda: InTraining(layers.Dropout(0.5)), "BatchNormalization or Dropout called with training=True"),
+    (Adding, "add_loss or an activity regulariser"),
+    (lambda: layers.Dense(4, activity_regularizer="l2"), "add_loss or an activity regulariser"),
+])
+def test_what_is_no_loss_of_one_example_is_refused(layer, match, method):
+    model = classifier(layers.Dense(8, "tanh"), layer())
+    before = [v.numpy().tolist() for v in model.variables]
+    with pytest.raises(ValueError, match=match):
+        gradient_gram(model, *examples(6), loss=CROSS_ENTROPY, method=method)
+    assert [v.numpy().tolist() for v in model.variables] == before
+
+
+def test_a_loss_that_mixes_examples_is_refused():
+    def centred(t, p):
+        values = CROSS_ENTROPY.call(t, p)
+        return values - keras.ops.mean(values)
+
+    with pytest.raises(ValueError, match="no per-example loss; look for a mean or a normalisation"):
+        gradient_gram(classifier(), *examples(6), loss=centred)
+
+
+def test_weight_regularisation_is_no_loss_of_an_example():
+    plain, regularised = (classifier(layers.Dense(4, kernel_regularizer=r)) for r in (None, "l2"))
+    x, y = examples(6)
+    np.testing.assert_array_equal(*(gradient_gram(m, x, y, loss=CROSS_ENTROPY).products for m in (plain, regularised)))
+
+
+INTEGERS = np.arange(36).reshape(6, 6) % 5
+
+
+@pytest.mark.parametrize("change, error, match", [
+    (dict(y=np.array([0, 1, 2, 3, 1, 0])), ValueError,
+     "the label of example 3 of y is 3, out of range for the model's 3 classes: expected 0 to 2"),
+    (dict(y=np.array([0, -1, 2, 0, 1, 0])), ValueError, "the label of example 1 of y is -1"),
+    (dict(x2=np.ones((2, 6)), y2=np.array([0, 7])), ValueError, "the label of example 1 of y2 is 7"),
+    (dict(y=np.eye(3)[[0, 1, 2, 0, 1, 2]]), ValueError, r"y has shape \(6, 3\), one-hot .* pass y.argmax"),
+    (dict(loss="categorical_crossentropy"), ValueError, r"needs one-hot rows of 3; pass keras.utils.to_categorical"),
+    (dict(loss=keras.losses.CategoricalCrossentropy()), ValueError, "needs one-hot rows of 3"),
+    (dict(x2=np.ones((2, 6)), y2=np.array([0])), ValueError, "x2 has 2 examples and y2 has 1"),
+    (dict(x=INTEGERS), TypeError, r"x has dtype int64 and the model's input .* is float32; scale it as"),
+    (dict(x=INTEGERS.astype("uint8")), TypeError, "x has dtype uint8"),
+    (dict(x2=INTEGERS, y2=np.zeros(6, int)), TypeError, "x2 has dtype int64"),
+    (dict(loss=3), TypeError, "loss is of type int; expected a Keras loss"),
+    (dict(y=None), ValueError, "y is missing; only a data set"),
+    (dict(x=tf.data.Dataset.from_tensor_slices((np.ones((6, 6)), np.zeros(6, int), np.ones(6))).batch(2), y=None),
+     ValueError, "sample weights have no part in the measure"),
+    (dict(x=tf.data.Dataset.from_tensor_slices(np.ones((6, 6))).batch(2), y=None), ValueError, "other elements than"),
+    (dict(x=tf.data.Dataset.from_tensor_slices((np.ones((0, 6)), np.zeros(0, int))).batch(2), y=None), ValueError,
+     "x is empty"),
+    (dict(x=tf.data.Dataset.from_tensor_slices((np.ones((6, 6)), np.zeros(6, int))).batch(2)), ValueError,
+     "x is a data set, which brings its labels; leave y out"),
+])
+def test_arguments_that_do_not_fit_are_named(change, error, match):
+    x, y = examples(6)
+    with pytest.raises(error, match=match):
+        gradient_gram(classifier(), **{"x": x, "y": y, "loss": CROSS_ENTROPY} | change)
+
+
+@pytest.mark.parametrize("method", ["auto", "jacobian"])
+@pytest.mark.parametrize("bad", [0, 1, 250])
+def test_the_first_loss_that_is_not_finite_is_named(bad, method):
+    x, y = examples(300, (6,))
+    x[bad], x[290] = np.inf, np.nan
+    for arguments, name in (((x, y), "x"), ((np.zeros((2, 6)), y[:2], x, y), "x2")):
+        with pytest.raises(ValueError, match=f"the loss of example {bad} of {name} is (nan|inf|-inf)"):
+            gradient_gram(classifier(layers.Dense(4, "tanh")), *arguments, loss=CROSS_ENTROPY, method=method,
+                          memory_budget=50_000)
+
+
+@pytest.mark.parametrize("model, shape", [
+    (lambda: classifier(layers.Dense(5, "tanh")), (6,)),
+    (lambda: classifier(layers.Conv2D(4, 3, activation="relu"), layers.Flatten(), inputs=(6, 6, 2)), (6, 6, 2)),
+    (lambda: classifier(layers.LSTM(4), inputs=(5, 3)), (5, 3)),
+])
+@pytest.mark.parametrize("method", ["auto", "jacobian"])
+def test_the_least_budget_that_is_named_will_do(model, shape, method):
+    model, (x, y) = model(), examples(7, shape)
+    with pytest.raises(ValueError, match="memory_budget is 100 bytes; one tile needs at least") as told:
+        gradient_gram(model, x, y, loss=CROSS_ENTROPY, method=method, memory_budget=100)
+    least = int(str(told.value).split()[-1])
+    with pytest.raises(ValueError, match="memory_budget"):
+        gradient_gram(model, x, y, loss=CROSS_ENTROPY, method=method, memory_budget=least - 1)
+    tiled = gradient_gram(model, x, y, loss=CROSS_ENTROPY, method=method, memory_budget=least).products
+    np.testing.assert_allclose(tiled, gradient_gram(model, x, y, loss=CROSS_ENTROPY, method=method).products,
+                               rtol=1e-4, atol=1e-6)
+
+
+def test_a_layer_without_gradient_on_the_first_examples_is_checked_on_others():
+    class Gated(keras.Model):
+        """Uses its kernel outside the layer's call too, where the input is positive only."""
+
+        def __init__(self):
+            super().__init__()
+            self.dense, self.head = layers.Dense(6), layers.Dense(3)
+
+        def call(self, x):
+            return self.head(keras.ops.relu(x[:, :1]) * (self.dense(x) + x @ self.dense.kernel))
+
+    x, y = examples(8)
+    x[:2, 0] = -1
+    x[2:, 0] = 1
+    model = Gated()
+    model(x)
+    agree(model, x, y)
+    with pytest.raises(ValueError, match="no closed form for"):
+        gradient_gram(model, x, y, loss=CROSS_ENTROPY, method="closed-form")
+
+
+# --- the layers' shares ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("method", ["auto", "jacobian"])
+@pytest.mark.parametrize("columns", [False, True])
+@pytest.mark.parametrize("budget", [2**30, 20_000])
+def test_the_layers_add_up(method, columns, budget):
+    model = classifier(layers.Dense(5, "tanh"), layers.PReLU(), layers.Dense(4, "tanh"))
+    (x, y), other = examples(13), examples(7, seed=1) if columns else ()
+    gram = gradient_gram(model, x, y, *other, loss=CROSS_ENTROPY, method=method, per_layer=True, memory_budget=budget)
+    assert set(gram.shares) == set(gram.layers) and len(gram.shares) == 4
+    assert sum(gram.shares.values()) == pytest.approx(1) and min(gram.shares.values()) > 0
+    np.testing.assert_allclose(sum(gram.layers.values()), gram.products, rtol=1e-4, atol=1e-6)
+    if not columns:
+        for label, matrix in gram.layers.items():
+            assert np.trace(matrix) / np.trace(gram.products) == pytest.approx(gram.shares[label], rel=1e-4)
+
+
+def test_the_head_can_be_left_out():
+    model = classifier(layers.Dense(5, "tanh"))
+    x, y = examples(9)
+    gram = gradient_gram(model, x, y, loss=CROSS_ENTROPY, per_layer=True)
+    head = next(label for label in gram.layers if label.endswith(model.layers[-1].name))
+    model.layers[-1].trainable = False
+    without = gradient_gram(model, x, y, loss=CROSS_ENTROPY).products
+    np.testing.assert_allclose(gram.products - gram.layers[head], without, rtol=1e-4, atol=1e-6)
+
+
+def test_layers_are_kept_only_where_asked_for():
+    assert gradient_gram(classifier(), *examples(5), loss=CROSS_ENTROPY).layers == {}
+
+
+# --- class matrices of cosines in linear time -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("model, shape", [
+    (lambda: classifier(layers.Dense(5, "tanh")), (6,)),
+    (lambda: classifier(layers.Conv2D(4, 3, activation="tanh"), layers.BatchNormalization(), layers.Flatten(),
+                        inputs=(6, 6, 2)), (6, 6, 2)),
+    (lambda: classifier(layers.Dense(4, "tanh"), layers.LSTM(4), inputs=(3, 2)), (3, 2)),
+    (lambda: classifier(layers.Embedding(5, 4), layers.Dense(4, "relu"), layers.Flatten(), inputs=(3,)), (3,)),
+    (lambda: classifier(layers.Dense(4, "tanh"), layers.Flatten(), inputs=(2, 9)), (2, 9)),
+])
+@pytest.mark.parametrize("budget", [2**30, 60_000])
+def test_equation_4_of_cosines_in_linear_time(model, shape, budget):
+    model, (x, y), (x2, y2) = model(), examples(40, shape), examples(17, shape, seed=1)
+    if any(isinstance(layer, layers.Embedding) for layer in model.layers):
+        x, x2 = (np.abs(part * 3).astype(int) % 5 for part in (x, x2))
+    labels = np.arange(40) % 4
+    labels[-1] = 6  # a class of one example, and two of none
+    for columns, others in (((), ()), ((x2, y2), (y2,))):
+        gram = gradient_gram(model, x, y, *columns, loss=CROSS_ENTROPY)
+        expected = class_stiffness(gram.cosine(), labels, *others, num_classes=8)
+        found = cosine_class_stiffness(model, x, y, labels, *columns, *others, loss=CROSS_ENTROPY, num_classes=8,
+                                       memory_budget=budget)
+        np.testing.assert_allclose(found, expected, atol=1e-5)
+    assert np.isnan(expected[5]).all()
+    np.testing.assert_allclose(cosine_class_stiffness(model, x, y, loss=CROSS_ENTROPY),
+                               class_stiffness(gradient_gram(model, x, y, loss=CROSS_ENTROPY).cosine(), y), atol=1e-5)
+
+
+def test_a_zero_gradient_has_no_part_in_class_stiffness():
+    model, (x, y) = straight_line(2.0, 1.0), (np.arange(6.0)[:, None], np.zeros((6, 1)))
+    y[2] = 2 * x[2] + 1  # no residual
+    labels = np.arange(6) % 2
+    gram = gradient_gram(model, x, y, loss="mse")
+    assert gram.norms[2] == 0
+    np.testing.assert_allclose(cosine_class_stiffness(model, x, y, labels, loss="mse"),
+                               class_stiffness(gram.cosine(), labels), atol=1e-6)
+
+
+@pytest.mark.parametrize("change, match", [
+    (dict(labels=np.zeros(5, int)), "labels has 5 entries for 6 examples"),
+    (dict(labels2=np.zeros(6, int)), "labels2 is given without x2"),
+    (dict(num_classes=2), "label 2 is out of range for num_classes 2"),
+    (dict(memory_budget=100), "memory_budget is 100 bytes; one tile needs at least"),
+    (dict(num_classes=10**4, memory_budget=10**5), "memory_budget is 100000 bytes; one tile needs at least 84"),
+])
+def test_errors_of_cosine_class_stiffness(change, match):
+    x, y = examples(6)
+    with pytest.raises(ValueError, match=match):
+        cosine_class_stiffness(classifier(), x, y, **{"labels": np.arange(6) % 3, "loss": CROSS_ENTROPY} | change)

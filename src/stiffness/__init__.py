@@ -19,6 +19,7 @@ __all__ = [
     "StiffnessCallback",
     "between_classes",
     "class_stiffness",
+    "cosine_class_stiffness",
     "critical_length",
     "gradient_gram",
     "stiffness_vs_distance",
@@ -26,7 +27,8 @@ __all__ = [
     "zero_crossing",
 ]
 
-_NEEDS_KERAS = {"gradient_gram": "stiffness.gram", "StiffnessCallback": "stiffness.callback"}
+_NEEDS_KERAS = {"gradient_gram": "stiffness.gram", "cosine_class_stiffness": "stiffness.gram",
+                "StiffnessCallback": "stiffness.callback"}
 
 
 def __getattr__(name):

@@ -1,8 +1,10 @@
 """The two backends' automatic differentiation behind one face: TensorFlow is the reference, JAX the alternative.
 
-`forward` is a function of `perturb` that runs the model and returns (losses, taps): the losses are (n,), a tap is
+`forward` is a function of `perturb` that runs the model and returns (values, taps): the values are (n,), a tap is
 (key, recorded, output), and where `perturb` is given, its k-th entry is added to the k-th output.
 """
+
+from contextlib import contextmanager
 
 import keras
 
@@ -14,50 +16,81 @@ if BACKEND not in ("tensorflow", "jax"):
 if BACKEND == "tensorflow":
     import tensorflow as tf
 
-    def losses_and_deltas(forward):
-        """(losses, taps, deltas): deltas[k] is the gradient of the summed loss at the k-th tap's output."""
+    @contextmanager
+    def full_precision():
+        """Float32 matrix products in float32, also on accelerators that round their factors by default."""
+        found = tf.config.experimental.tensor_float_32_execution_enabled()
+        tf.config.experimental.enable_tensor_float_32_execution(False)
+        try:
+            yield
+        finally:
+            tf.config.experimental.enable_tensor_float_32_execution(found)
+
+    def inner(a, b):
+        """(n, m): a_i . b_j of (n, k) and (m, k)."""
+        return tf.matmul(a, b, transpose_b=True)
+
+    def deltas(forward):
+        """(values, taps, deltas): deltas[k] is the gradient of the summed values at the k-th tap's output."""
         with tf.GradientTape() as tape:
-            losses, taps = forward(None)
+            values, taps = forward(None)
         outputs = [output for _, _, output in taps]
-        return losses, taps, tape.gradient(losses, outputs, unconnected_gradients="zero")
+        return values, taps, tape.gradient(values, outputs, unconnected_gradients="zero")
+
+    def gradients(function, variables):
+        """(values, other, gradients) of a function that returns (values, other): those of the summed values."""
+        with tf.GradientTape() as tape:
+            values, other = function()
+        found = tape.gradient(values, [v.value for v in variables], unconnected_gradients="zero")
+        return values, other, [tf.convert_to_tensor(gradient) for gradient in found]
 
     def per_example(losses_of, variables):
-        """[(n, *shape)]: the gradient of each loss with respect to each variable, vectorised."""
+        """(losses, [(n, *shape)]): the gradient of each loss with respect to each variable, vectorised."""
         with tf.GradientTape() as tape:
             losses = losses_of()
-        return tape.jacobian(losses, [v.value for v in variables], unconnected_gradients="zero")
-
-    def one_by_one(losses_of, variables):
-        """The same as `per_example`, a backward pass for each loss."""
-        with tf.GradientTape(persistent=True) as tape:
-            losses = tf.unstack(losses_of())
-        rows = [tape.gradient(loss, [v.value for v in variables], unconnected_gradients="zero") for loss in losses]
-        return [tf.stack([tf.convert_to_tensor(row[k]) for row in rows]) for k in range(len(variables))]
+        return losses, tape.jacobian(losses, [v.value for v in variables], unconnected_gradients="zero")
 
 else:
     import jax
 
-    def losses_and_deltas(forward):
-        taps = []
+    def full_precision():
+        return jax.default_matmul_precision("highest")
 
-        def outputs_alone():
-            taps[:] = forward(None)[1]
-            return [output for _, _, output in taps]
+    def inner(a, b):
+        return a @ b.T
 
-        zeros = [jax.numpy.zeros(o.shape, o.dtype) for o in jax.eval_shape(outputs_alone)]
+    def deltas(forward):
+        keys = []
+
+        def run(perturb):
+            with keras.StatelessScope():  # what the model would write, such as the state of a generator, is dropped
+                values, taps = forward(perturb)
+            keys[:] = [key for key, _, _ in taps]
+            return values, [(recorded, output) for _, recorded, output in taps]
 
         def total(perturb):
-            losses, taps = forward(perturb)
-            return losses.sum(), (losses, [recorded for _, recorded, _ in taps])
+            values, taps = run(perturb)
+            return values.sum(), (values, taps)
 
-        deltas, (losses, recorded) = jax.grad(total, has_aux=True)(zeros)
-        return losses, [(key, r, d) for (key, _, _), r, d in zip(taps, recorded, deltas)], deltas
+        outputs = jax.eval_shape(lambda: [output for _, output in run(None)[1]])
+        zeros = [jax.numpy.zeros(output.shape, output.dtype) for output in outputs]
+        found, (values, taps) = jax.grad(total, has_aux=True)(zeros)
+        return values, [(key, *tap) for key, tap in zip(keys, taps)], found
+
+    def gradients(function, variables):
+        def total(trained):
+            with keras.StatelessScope(state_mapping=list(zip(variables, trained))):
+                values, other = function()
+            return values.sum(), (values, other)
+
+        found, (values, other) = jax.grad(total, has_aux=True)([v.value for v in variables])
+        return values, other, found
 
     def per_example(losses_of, variables):
-        def losses(values):
-            with keras.StatelessScope(state_mapping=list(zip(variables, values))):
-                return losses_of()
+        def losses(trained):
+            with keras.StatelessScope(state_mapping=list(zip(variables, trained))):
+                values = losses_of()
+            return values, values
 
-        return jax.jacrev(losses)([v.value for v in variables])
-
-    one_by_one = per_example
+        found, values = jax.jacrev(losses, has_aux=True)([v.value for v in variables])
+        return values, found

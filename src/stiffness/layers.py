@@ -2,7 +2,7 @@
 
 A rule has two parts. `tapped` stands in for the layer's `call` during one forward pass and hands (recorded, output)
 to `tap`, which returns the output; the recorded part is what the gradient needs besides the output's gradient d.
-`features` turns the (recorded, d) of all of the layer's calls into features:
+`features` turns all calls (layer, recorded, d) of a layer, or of layers that share variables, into features:
 
 - `Factors`: matrices of (n, T, k); example i's and j's inner product is the sum over t, s of the product over factors
   of F[i, t] . F[j, s]. An outer product sum_t a_t d_t^T, the gradient of every linear map, is the pair (a, d).
@@ -16,6 +16,8 @@ import keras
 import numpy as np
 from keras import ops
 
+from stiffness import autodiff
+
 PAIRWISE_POSITIONS = 8  # up to here positions are multiplied pair by pair where that is cheaper
 
 
@@ -23,44 +25,75 @@ PAIRWISE_POSITIONS = 8  # up to here positions are multiplied pair by pair where
 class Factors:
     parts: tuple
 
+    def __len__(self):
+        return self.parts[0].shape[0]
+
     def width(self):
+        """Numbers an example."""
         return sum(math.prod(part.shape[1:]) for part in self.parts)
 
+    def length(self):
+        """Numbers of the gradient itself."""
+        return math.prod(part.shape[2] for part in self.parts)
+
     def products(self, other):
-        positions, others = self.parts[0].shape[1], other.parts[0].shape[1]
-        return sum(_hadamard(ops.matmul(a[:, t], ops.transpose(b[:, s])) for a, b in zip(self.parts, other.parts))
-                   for t in range(positions) for s in range(others))
+        """(n, m)"""
+        mine, others = (list(zip(*[ops.unstack(part, axis=1) for part in factors.parts])) for factors in (self, other))
+        return sum(math.prod(map(autodiff.inner, a, b)) for a in mine for b in others)
 
     def squares(self):
+        """(n,)"""
         if self.parts[0].shape[1] == 1:
-            return _hadamard(ops.sum(part[:, 0] ** 2, axis=1) for part in self.parts)
-        return ops.sum(_hadamard(ops.einsum("ntk,nsk->nts", part, part) for part in self.parts), axis=(1, 2))
+            return math.prod(ops.sum(part[:, 0] ** 2, axis=1) for part in self.parts)
+        return ops.sum(math.prod(ops.einsum("ntk,nsk->nts", part, part) for part in self.parts), axis=(1, 2))
+
+    def weighted_sum(self, examples, weights):
+        """(length,): the sum of weights[k] g_i over i = examples[k]."""
+        first, *rest = [ops.take(part, examples, axis=0) for part in self.parts]
+        first = first * ops.reshape(ops.convert_to_tensor(weights, first.dtype), (-1, 1, 1))
+        first, *rest = [ops.reshape(part, (-1, part.shape[-1])) for part in (first, *rest)]
+        return ops.reshape(ops.matmul(ops.transpose(first), rest[0]) if rest else ops.sum(first, axis=0), (-1,))
 
 
-@dataclass(frozen=True)
 class Rows:
-    ids: np.ndarray
-    d: np.ndarray
+    def __init__(self, ids, d, table):
+        """ids: (n, T) rows of a table of that many rows, d: (n, T, k); an example's equal rows are added up."""
+        self.n, self.table = len(ids), table
+        keys, place = np.unique((ids + table * np.arange(self.n)[:, None]).reshape(-1), return_inverse=True)
+        self.d = np.zeros((len(keys), d.shape[-1]), d.dtype)
+        np.add.at(self.d, place, d.reshape(-1, d.shape[-1]))
+        self.examples, rows = np.divmod(keys, table)
+        order = np.argsort(rows, kind="stable")
+        self.rows, self.examples, self.d, self.steps = rows[order], self.examples[order], self.d[order], ids.shape[1]
+
+    def __len__(self):
+        return self.n
 
     def width(self):
-        return math.prod(self.d.shape[1:])
+        return self.steps * self.d.shape[1]
+
+    def length(self):
+        return self.table * self.d.shape[1]
 
     def products(self, other):
-        total = np.zeros((len(self.ids), len(other.ids)), self.d.dtype)
-        for row in np.intersect1d(self.ids, other.ids):
-            (i, a), (j, b) = self._of(row), other._of(row)
-            total[np.ix_(i, j)] += a @ b.T
-        return total
+        total = np.zeros((self.n, other.n), self.d.dtype)
+        for row in np.intersect1d(self.rows, other.rows):
+            mine, others = self._of(row), other._of(row)
+            total[np.ix_(self.examples[mine], other.examples[others])] += self.d[mine] @ other.d[others].T
+        return ops.convert_to_tensor(total)
 
     def squares(self):
-        same = self.ids[:, :, None] == self.ids[:, None, :]
-        return np.einsum("nts,nts->n", self.d @ self.d.transpose(0, 2, 1), same)
+        return ops.convert_to_tensor(np.bincount(self.examples, (self.d**2).sum(axis=1), self.n).astype(self.d.dtype))
+
+    def weighted_sum(self, examples, weights):
+        weight_of = np.zeros(self.n, self.d.dtype)
+        weight_of[examples] = weights
+        total = np.zeros((self.table, self.d.shape[1]), self.d.dtype)
+        np.add.at(total, self.rows, self.d * weight_of[self.examples, None])
+        return total.reshape(-1)
 
     def _of(self, row):
-        """The examples that meet this row of the table, and the sum of their gradients there."""
-        at = self.ids == row
-        examples = np.flatnonzero(at.any(axis=1))
-        return examples, np.einsum("nt,ntk->nk", at[examples], self.d[examples])
+        return slice(*np.searchsorted(self.rows, [row, row + 1]))
 
 
 def rule_of(layer):
@@ -69,7 +102,7 @@ def rule_of(layer):
         return None
     for kind, rule in RULES.items():
         if isinstance(layer, kind) and type(layer).call is kind.call:
-            return rule
+            return _LoraDense if rule is _Dense and getattr(layer, "lora_enabled", False) else rule
     return _Table if type(layer).__name__ == "PositionEmbedding" else None  # keras-hub's, without importing it
 
 
@@ -77,10 +110,14 @@ def rule_of(layer):
 
 
 class _Linear:
-    """Any layer that is linear in `kernel` and then adds `bias`; the activation is applied outside the tap."""
+    """Any layer that is linear in `kernel` and then adds `bias`; the activation is applied outside the tap.
+
+    `outer` gives a call's gradient, for each group of a kernel: (a, d), for sum_t a_t d_t^T, or (g,), multiplied out.
+    """
 
     names = ("kernel", "bias")
     without = ("activation",)
+    one_bias = False  # where each position adds the whole bias, it is one more input, which is always 1
 
     @staticmethod
     def tapped(layer, call, tap, activation):
@@ -91,19 +128,17 @@ class _Linear:
         return tapped
 
     @classmethod
-    def features(cls, layer, records):
-        kernel, bias = _trains(layer, "kernel"), _trains(layer, "bias")
+    def features(cls, calls):
+        kernels, biases = _by_variable(calls, "kernel"), _by_variable(calls, "bias")
         features = []
-        if kernel:
-            groups = zip(*[cls.outer(layer, a, d) for a, d in records])  # by group, then by call
-            for calls in groups:
-                a, d = (ops.concatenate(parts, axis=1) for parts in zip(*calls))
-                if a.shape[1] == 1 and bias and cls.one_bias:  # the bias is one more input, which is always 1
+        for same in kernels:
+            for group in zip(*[cls.outer(*call) for call in same]):
+                factors = _joined(group)
+                if cls.one_bias and len(calls) == len(kernels) == len(biases) == factors[0].shape[1] == 1:
+                    a, d = factors
                     return [Factors((ops.pad(a, [[0, 0], [0, 0], [0, 1]], constant_values=1), d))]
-                features.append(_outer(a, d))
-        if bias:
-            features.append(_vector(sum(cls.bias(layer, d) for _, d in records)))
-        return features
+                features.append(_factors(*factors))
+        return features + [_factors(sum(_flat(cls.bias(layer, d)) for layer, _, d in same)) for same in biases]
 
 
 class _Dense(_Linear):
@@ -118,9 +153,25 @@ class _Dense(_Linear):
         return ops.sum(_positions(d), axis=1)
 
 
-class _EinsumDense(_Linear):
-    one_bias = False
+class _LoraDense(_Dense):
+    """The kernel is W + s A B: the gradient with respect to A is s G B^T, and that with respect to B is s A^T G."""
 
+    names = ("lora_kernel_a", "lora_kernel_b", "bias")
+
+    @classmethod
+    def features(cls, calls):
+        features = []
+        for layer, a, d in calls:
+            scale, a, d = layer.lora_alpha / layer.lora_rank, _positions(a), _positions(d)
+            left, right = (ops.cast(v, d.dtype) for v in (layer.lora_kernel_a, layer.lora_kernel_b))
+            features.append([(a, scale * ops.matmul(d, ops.transpose(right))), (scale * ops.matmul(a, left), d)])
+        features = [_factors(*_joined(pairs)) for pairs in zip(*features)]
+        biases = [_factors(sum(_flat(cls.bias(layer, d)) for layer, _, d in same))
+                  for same in _by_variable(calls, "bias")]
+        return features + biases
+
+
+class _EinsumDense(_Linear):
     @staticmethod
     def outer(layer, a, d):
         inputs, kernel, outputs = _letters(layer.equation, a.ndim, d.ndim)
@@ -129,7 +180,7 @@ class _EinsumDense(_Linear):
             raise NotImplementedError("the first axis is not that of the examples")
         shared = [c for c in inputs[1:] if c in outputs and c in kernel]
         if shared:  # a kernel of its own at each of these positions
-            return [_single(ops.einsum(f"{inputs},{outputs}->{batch}{kernel}", a, d))]
+            return [(_flat(ops.einsum(f"{inputs},{outputs}->{batch}{kernel}", a, d)),)]
         positions = "".join(c for c in inputs[1:] if c in outputs)
         rows = "".join(c for c in inputs[1:] if c not in outputs)
         columns = "".join(c for c in outputs[1:] if c in kernel)
@@ -142,12 +193,10 @@ class _EinsumDense(_Linear):
     def bias(layer, d):
         shape = (1,) * (d.ndim - 1 - len(layer.bias.shape)) + tuple(layer.bias.shape)
         axes = [axis for axis, size in enumerate(shape, start=1) if size == 1 and d.shape[axis] > 1]
-        return ops.reshape(ops.sum(d, axis=axes) if axes else d, (len(d), -1))
+        return ops.sum(d, axis=axes) if axes else d
 
 
 class _Conv(_Linear):
-    one_bias = False
-
     @staticmethod
     def outer(layer, a, d):
         patches, d = _patches(_last(layer, a), layer), _positions(_last(layer, d))
@@ -165,7 +214,7 @@ class _DepthwiseConv(_Conv):
     def outer(layer, a, d):
         patches, d = _patches(_last(layer, a), layer), _positions(_last(layer, d))
         d = ops.reshape(d, (*d.shape[:2], patches.shape[-1], -1))
-        return [_single(ops.einsum("ntkc,ntcm->nkcm", patches, d))]
+        return [(_flat(ops.einsum("ntkc,ntcm->nkcm", patches, d)),)]
 
 
 class _ConvTranspose(_Conv):
@@ -176,11 +225,10 @@ class _ConvTranspose(_Conv):
         return [(_join(_patches(_last(layer, d), layer)), _positions(_last(layer, a)))]
 
 
-class _SeparableConv:
+class _SeparableConv(_Conv):
     """A depthwise convolution, a pointwise one, a bias: tapped after each of the two."""
 
     names = ("depthwise_kernel", "pointwise_kernel", "bias")
-    without = ("activation",)
 
     @staticmethod
     def tapped(layer, call, tap, activation):
@@ -194,24 +242,22 @@ class _SeparableConv:
             if layer.use_bias:
                 ones = (1,) * layer.rank
                 shape = (1, *ones, -1) if layer.data_format == "channels_last" else (1, -1, *ones)
-                output = output + ops.reshape(layer.bias, shape)
+                output = ops.add(output, ops.reshape(layer.bias, shape))
             output = tap(middle, output)
             return output if activation is None else activation(output)
 
         return tapped
 
-    @staticmethod
-    def features(layer, records):
-        features = []
-        depthwise, pointwise = records[::2], records[1::2]
-        if _trains(layer, "depthwise_kernel"):
-            features.append(_vector(sum(_DepthwiseConv.outer(layer, a, d)[0][0][:, 0] for a, d in depthwise)))
-        outer = [(_positions(_last(layer, a)), _positions(_last(layer, d))) for a, d in pointwise]
-        if _trains(layer, "pointwise_kernel"):
-            features.append(_outer(*(ops.concatenate(parts, axis=1) for parts in zip(*outer))))
-        if _trains(layer, "bias"):
-            features.append(_vector(sum(ops.sum(d, axis=1) for _, d in outer)))
-        return features
+    @classmethod
+    def features(cls, calls):
+        depthwise, pointwise = calls[::2], calls[1::2]
+        features = [_factors(*_joined([_DepthwiseConv.outer(*call)[0] for call in same]))
+                    for same in _by_variable(depthwise, "depthwise_kernel")]
+        for same in _by_variable(pointwise, "pointwise_kernel"):
+            pairs = [(_positions(_last(layer, a)), _positions(_last(layer, d))) for layer, a, d in same]
+            features.append(_factors(*_joined(pairs)))
+        return features + [_factors(sum(_flat(cls.bias(layer, d)) for layer, _, d in same))
+                           for same in _by_variable(pointwise, "bias")]
 
 
 # --- scale and shift ------------------------------------------------------------------------------------------------
@@ -220,46 +266,36 @@ class _SeparableConv:
 class _ScaleAndShift:
     """output = normalised * gamma + beta: the layer is run with gamma 1 and beta 0, and these applied outside."""
 
-    names = ("gamma", "beta", "scale")
+    names = ("gamma", "scale", "beta")
     without = ()
 
     @classmethod
     def tapped(cls, layer, call, tap, _):
-        gamma, beta = cls.variables(layer)
-        neutral = {name: fill(variable.shape, variable.dtype)
-                   for name, variable, fill in ((*gamma, ops.ones), (*beta, ops.zeros)) if variable is not None}
+        gamma = next((name for name in ("gamma", "scale") if isinstance(vars(layer).get(name), keras.Variable)), None)
+        beta = "beta" if isinstance(vars(layer).get("beta"), keras.Variable) else None
+        found = {name: vars(layer)[name] for name in (gamma, beta) if name}
 
         def tapped(inputs, *args, **kwargs):
-            found = {name: vars(layer)[name] for name in neutral}
-            vars(layer).update(neutral)
+            fills = {gamma: ops.ones, beta: ops.zeros}
+            vars(layer).update({name: fills[name](v.shape, v.dtype) for name, v in found.items()})
             try:
                 normalised = call(inputs, *args, **kwargs)
             finally:
                 vars(layer).update(found)
             output = normalised
-            if gamma[1] is not None:
-                output = output * ops.cast(cls.broadcast(layer, gamma[1], output.ndim), output.dtype)
-            if beta[1] is not None:
-                output = output + ops.cast(cls.broadcast(layer, beta[1], output.ndim), output.dtype)
+            if gamma:
+                output = output * ops.cast(cls.broadcast(layer, found[gamma], output.ndim), output.dtype)
+            if beta:
+                output = output + ops.cast(cls.broadcast(layer, found[beta], output.ndim), output.dtype)
             return tap(normalised, output)
 
         return tapped
 
     @classmethod
-    def features(cls, layer, records):
-        (_, gamma), (_, beta) = cls.variables(layer)
-        features = []
-        if gamma is not None and gamma.trainable:
-            features.append(_vector(sum(cls.reduce(layer, a * d) for a, d in records)))
-        if beta is not None and beta.trainable:
-            features.append(_vector(sum(cls.reduce(layer, d) for _, d in records)))
-        return features
-
-    @staticmethod
-    def variables(layer):
-        """((name, gamma), (name, beta)), None for what the layer does not have."""
-        gamma = "scale" if isinstance(layer, keras.layers.RMSNormalization) else "gamma"
-        return (gamma, getattr(layer, gamma, None)), ("beta", getattr(layer, "beta", None))
+    def features(cls, calls):
+        gammas = [*_by_variable(calls, "gamma"), *_by_variable(calls, "scale")]
+        return [_factors(sum(cls.reduce(layer, a * d) for layer, a, d in same)) for same in gammas] + [
+            _factors(sum(cls.reduce(layer, d) for layer, _, d in same)) for same in _by_variable(calls, "beta")]
 
     @staticmethod
     def axes(layer, rank):
@@ -277,7 +313,7 @@ class _ScaleAndShift:
     def reduce(cls, layer, t):
         kept = {0, *cls.axes(layer, t.ndim)}
         others = [axis for axis in range(t.ndim) if axis not in kept]
-        return ops.reshape(ops.sum(t, axis=others) if others else t, (len(t), -1))
+        return _flat(ops.sum(t, axis=others) if others else t)
 
 
 # --- tables ---------------------------------------------------------------------------------------------------------
@@ -292,10 +328,8 @@ class _Embedding:
         return lambda inputs: tap(inputs, call(inputs))
 
     @staticmethod
-    def features(layer, records):
-        ids, ds = zip(*[(np.reshape(ops.convert_to_numpy(ids), (len(d), -1)).astype(int),
-                         ops.convert_to_numpy(_positions(d))) for ids, d in records])
-        return [Rows(np.concatenate(ids, axis=1), np.concatenate(ds, axis=1))]
+    def features(calls):
+        return [_rows(same) for same in _by_variable(calls, "embeddings")]
 
 
 class _ReversibleEmbedding:
@@ -307,23 +341,27 @@ class _ReversibleEmbedding:
     @staticmethod
     def tapped(layer, call, tap, _):
         def tapped(inputs, reverse=False):
-            inputs = inputs if reverse else ops.cast(inputs, "int32")
-            return tap(inputs, call(inputs, reverse=reverse))
+            return tap((inputs, reverse), call(inputs, reverse=reverse))
 
         return tapped
 
     @staticmethod
-    def features(layer, records):
-        uses = {name: [] for name in _ReversibleEmbedding.names}
-        for inputs, d in records:
-            if keras.backend.standardize_dtype(inputs.dtype) == "int32":
-                rows = ops.one_hot(ops.reshape(inputs, (len(d), -1)), layer.input_dim, dtype=d.dtype)
-                uses["embeddings"].append((rows, _positions(d)))
-            else:
-                name = "embeddings" if layer.tie_weights else "reverse_embeddings"
-                uses[name].append((_positions(d), _positions(inputs)))
-        return [_outer(*(ops.concatenate(parts, axis=1) for parts in zip(*uses[name])))
-                for name in uses if uses[name] and _trains(layer, name)]
+    def features(calls):
+        looked_up = [(layer, a, d) for layer, (a, reverse), d in calls if not reverse]
+        reversed_ = [(layer, a, d) for layer, (a, reverse), d in calls if reverse]
+        tied = [call for call in reversed_ if call[0].tie_weights]
+        features = [_factors(*_joined([(_positions(a), _positions(d)) for _, a, d in same]))
+                    for same in _by_variable([call for call in reversed_ if not call[0].tie_weights],
+                                             "reverse_embeddings")]
+        if not tied:
+            return features + _Embedding.features(looked_up)
+        for same in _by_variable([(layer, True, a, d) for layer, a, d in tied]
+                                 + [(layer, False, a, d) for layer, a, d in looked_up], "embeddings"):
+            pairs = [(_positions(d), _positions(a)) if reverse else
+                     (ops.one_hot(_ids(a, d), layer.input_dim, dtype=d.dtype), _positions(d))
+                     for layer, reverse, a, d in same]
+            features.append(_factors(*_joined(pairs)))
+        return features
 
 
 class _Table:
@@ -337,10 +375,10 @@ class _Table:
         return lambda *args, **kwargs: tap((), call(*args, **kwargs))
 
     @staticmethod
-    def features(layer, records):
-        if len({d.shape for _, d in records}) > 1:
+    def features(calls):
+        if len({d.shape for _, _, d in calls}) > 1:
             raise NotImplementedError("called on sequences of different lengths")
-        return [_vector(ops.reshape(sum(d for _, d in records), (len(records[0][1]), -1)))]
+        return [_factors(_flat(sum(d for _, _, d in calls)))]
 
 
 _BY_NAME = {
@@ -359,16 +397,45 @@ _BY_NAME = {
 RULES = {getattr(keras.layers, name): rule for name, rule in _BY_NAME.items() if hasattr(keras.layers, name)}
 
 
-# --- shapes ---------------------------------------------------------------------------------------------------------
+# --- calls and shapes -----------------------------------------------------------------------------------------------
 
 
-def _trains(layer, name):
-    variable = getattr(layer, name, None)
-    return variable is not None and variable.trainable
+def _by_variable(calls, name):
+    """The calls of layers whose variable of that name is trainable, those with the same variable together."""
+    found = {}
+    for call in calls:
+        variable = getattr(call[0], name, None)
+        if isinstance(variable, keras.Variable) and variable.trainable:
+            found.setdefault(id(variable), []).append(call)
+    return list(found.values())
 
 
-def _hadamard(matrices):
-    return math.prod(matrices)
+def _joined(pairs):
+    """Calls (a, d) one after another along the positions, which gives their cross terms; calls (g,) added up."""
+    if len(pairs) == 1:
+        return pairs[0]
+    if len(pairs[0]) == 1:
+        return (sum(g for g, in pairs),)
+    return tuple(ops.concatenate(parts, axis=1) for parts in zip(*pairs))
+
+
+def _factors(a, d=None):
+    """sum_t a_t d_t^T: as it stands, or multiplied out where that makes the cheaper Gram matrix; a alone: itself."""
+    if d is None:
+        return Factors((a,))
+    positions, rows, columns = a.shape[1], a.shape[2], d.shape[2]
+    pairwise = positions**2 * (rows + columns) < rows * columns and positions <= PAIRWISE_POSITIONS
+    return Factors((a, d) if positions == 1 or pairwise else (_flat(ops.einsum("nti,nto->nio", a, d)),))
+
+
+def _ids(ids, d):
+    """(n, ...) -> (n, T) of whole numbers"""
+    return np.reshape(ops.convert_to_numpy(ids), (len(d), -1)).astype(int)
+
+
+def _rows(calls):
+    ids, ds = zip(*[(_ids(a, d), ops.convert_to_numpy(_positions(d))) for _, a, d in calls])
+    return Rows(np.concatenate(ids, axis=1), np.concatenate(ds, axis=1), calls[0][0].input_dim)
 
 
 def _positions(t):
@@ -389,22 +456,6 @@ def _flat(t):
 def _last(layer, t):
     """With the channels last."""
     return t if layer.data_format == "channels_last" else ops.moveaxis(t, 1, -1)
-
-
-def _vector(t):
-    return Factors((_flat(t),))
-
-
-def _single(t):
-    """(n, ...) -> the outer product of it with 1, for what is no outer product by itself."""
-    return _flat(t), ops.ones((t.shape[0], 1, 1), t.dtype)
-
-
-def _outer(a, d):
-    """sum_t a_t d_t^T: as it stands, or multiplied out where that makes the cheaper Gram matrix."""
-    positions, rows, columns = a.shape[1], a.shape[2], d.shape[2]
-    pairwise = positions**2 * (rows + columns) < rows * columns and positions <= PAIRWISE_POSITIONS
-    return Factors((a, d)) if positions == 1 or pairwise else _vector(ops.einsum("nti,nto->nio", a, d))
 
 
 def _patches(t, layer):

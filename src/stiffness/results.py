@@ -23,7 +23,7 @@ PROVENANCE = (
     "settings", "split_sizes", "class_names", "versions", "device", "commit", "dirty", "wall_time_s", "finished",
 )
 # what runs and refreshing write themselves does not make a tree dirty
-DERIVED = (":!results", ":!notebooks/*.ipynb")
+DERIVED = (":!results", ":!notebooks/*.ipynb", ":!benchmarks/results.json")
 
 
 class DamagedResult(ValueError):

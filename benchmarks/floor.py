@@ -1,0 +1,109 @@
+"""The least time that the closed form could take: its matrix products at the machine's rate, and nothing else."""
+
+from collections import Counter
+from dataclasses import dataclass
+from itertools import pairwise
+
+
+@dataclass(frozen=True)
+class Product:
+    """A layer that multiplies inputs (positions, d_in) by a kernel (d_in, d_out), as convolutions do with patches."""
+
+    positions: int
+    d_in: int
+    d_out: int
+    first: bool = False  # its input is the example: no gradient with respect to it is needed
+
+
+def operations(settings, x):
+    """Floating point operations of the task on the examples x, a multiplication and an addition counting as two.
+
+    Only matrix products count, not elementwise work, and a matrix that is symmetric is computed once, n (n + 1) / 2
+    pairs. For each layer: the forward product, that of the backward pass with respect to its input, and its part of
+    the Gram matrix in the cheaper of two exact forms. With T positions, inputs a and pre-activation gradients d:
+
+    - pairs of positions, sum over t, s of (a_it . a_js)(d_it . d_js): 2 T^2 (d_in + d_out) a pair of examples;
+    - the examples' kernels A_i^T D_i and their products: 2 T d_in d_out an example and 2 d_in d_out a pair.
+    """
+    n, network = len(x), settings["network"]
+    products, per_example, per_pair, rest = parts(network, x)
+    total = n * per_example + rest
+    for layer in products:
+        total += n * (1 if layer.first else 2) * kernel(layer)
+    if settings["task"] == "cosine-classes":
+        # the mean unit gradient of each class, layer by layer, and the products of these
+        return total + sum(n * kernel(layer) for layer in products) + (
+            2 * network["classes"] ** 2 * sum(layer.d_in * layer.d_out for layer in products))
+    pairs = n * (n + 1) // 2
+    return total + pairs * per_pair + sum(min(gram_forms(layer, n, pairs)) for layer in products)
+
+
+def gram_forms(layer, n, pairs):
+    """The operations of a layer's part of the Gram matrix: by pairs of positions, by the examples' kernels."""
+    by_positions = pairs * 2 * layer.positions**2 * (layer.d_in + layer.d_out)
+    by_kernels = n * kernel(layer) + pairs * 2 * layer.d_in * layer.d_out
+    return by_positions, by_kernels
+
+
+def kernel(layer):
+    """Operations of one product with the layer's kernel, an example."""
+    return 2 * layer.positions * layer.d_in * layer.d_out
+
+
+def parts(network, x):
+    """The layers that multiply by a kernel, and the operations beside them: an example, a pair, and in total."""
+    shapes = {"mlp": _mlp, "cnn": _cnn, "resnet": _resnet, "transformer": _transformer}
+    return shapes[network["architecture"]](network, x)
+
+
+def _mlp(network, _):
+    widths = [*network["input_shape"], *network["widths"], network["classes"]]
+    return [Product(1, a, b, first=not i) for i, (a, b) in enumerate(pairwise(widths))], 0, 0, 0
+
+
+def _cnn(network, _):
+    side, _, channels = network["input_shape"]
+    products = []
+    for filters in network["filters"]:
+        products.append(Product(side**2, 9 * channels, filters, first=not products))
+        side, channels = side // 2, filters
+    return [*products, Product(1, side**2 * channels, network["classes"])], 0, 0, 0
+
+
+def _resnet(network, _):
+    side, _, channels = network["input_shape"]
+    products = [Product(side**2, 9 * channels, network["filters"][0], first=True)]
+    channels = network["filters"][0]
+    for stage, filters in enumerate(network["filters"]):
+        for block in range(network["blocks"]):
+            if stage and not block:
+                side //= 2
+                products.append(Product(side**2, channels, filters))  # the shortcut
+            products += [Product(side**2, 9 * channels, filters), Product(side**2, 9 * filters, filters)]
+            channels = filters
+    return [*products, Product(1, channels, network["classes"])], 0, 0, 0
+
+
+def _transformer(network, x):
+    length, width, hidden = network["input_shape"][0], network["width"], network["hidden"]
+    block = [Product(length, width, width)] * 4 + [Product(length, width, hidden), Product(length, hidden, width)]
+    attention = 12 * length**2 * width  # scores and mixture: two products forwards, four backwards
+    norms = 2 * 2 * (2 * width)  # two layers of scale and shift
+    positions = 2 * length * width
+    # an example's gradient is zero in the rows of tokens that it does not hold
+    holders = Counter(token for example in x for token in set(example.tolist()))
+    tokens = sum(n * (n + 1) // 2 for n in holders.values()) * 2 * width
+    products = [*block * network["blocks"], Product(1, width, network["classes"])]
+    return products, attention * network["blocks"], norms * network["blocks"] + positions, tokens
+
+
+def shape_of_rate(settings, x):
+    """(m, k, m): the product on which the rate is measured, like the most costly one of the Gram matrix."""
+    n = len(x)
+    pairs = n * (n + 1) // 2
+    costly = max(parts(settings["network"], x)[0], key=lambda layer: min(gram_forms(layer, n, pairs)))
+    by_positions, by_kernels = gram_forms(costly, n, pairs)
+    width = max(costly.d_in, costly.d_out) if by_positions <= by_kernels else costly.d_in * costly.d_out
+    # thinner products run slower, which a floor must not; thicker ones run no faster
+    m = min(max(n, 500), 4096)
+    return m, min(max(width, 500), 8192), m

@@ -1,0 +1,130 @@
+"""Our ways, each in its own process: python -m benchmarks.ours WAY FOLDER OUTCOME"""
+
+import argparse
+import time
+
+import numpy as np
+
+from benchmarks import floor, networks
+from benchmarks.peers import harness
+from stiffness import class_stiffness, gradient_gram
+
+PACKAGES = ("keras", "tensorflow", "numpy")
+CHECKED = 200  # examples on which a task other than the Gram matrix is checked against the plain definition
+
+
+def closed_form(settings, weights, x, y):
+    """What `gradient_gram` does when it is left to choose."""
+    model = networks.load(settings["network"], weights)
+    classes = settings["network"]["classes"]
+
+    def gram():
+        return gradient_gram(model, x, y, loss=networks.LOSS).products
+
+    def class_matrices():
+        gram = gradient_gram(model, x, y, loss=networks.LOSS)
+        return [class_stiffness(s(), y, num_classes=classes) for s in (gram.sign, gram.cosine)]
+
+    def cosine_classes():
+        return cosine_class_stiffness(model, x, y, y, loss=networks.LOSS)
+
+    if settings["task"] == "cosine-classes":
+        try:
+            from stiffness import cosine_class_stiffness
+        except ImportError as error:
+            raise harness.Unsupported("stiffness has no cosine_class_stiffness yet") from error
+    return {"gram": gram, "class-matrices": class_matrices, "cosine-classes": cosine_classes}[settings["task"]]
+
+
+def jacobian(settings, weights, x, y):
+    """`tape.jacobian`, vectorised, in chunks."""
+    model = networks.load(settings["network"], weights)
+    return lambda: gradient_gram(model, x, y, loss=networks.LOSS, method="jacobian").products
+
+
+def loop(settings, weights, x, y):
+    """A gradient for each example in turn, compiled; then the product of the matrix of gradients with itself."""
+    import tensorflow as tf
+
+    model = networks.load(settings["network"], weights)
+    variables = [v.value for v in model.trainable_variables]
+    width = sum(int(np.prod(v.shape)) for v in variables)
+
+    @tf.function(reduce_retracing=True)
+    def gradient(x, y):
+        with tf.GradientTape() as tape:
+            loss = networks.LOSS(y, model(x, training=False))
+        return tf.concat([tf.reshape(part, (-1,)) for part in tape.gradient(loss, variables)], axis=0)
+
+    def gram():
+        gradients = np.empty((len(x), width), "float32")
+        inputs, labels = tf.constant(x), tf.constant(y)
+        for i in range(len(x)):
+            gradients[i] = gradient(inputs[i:i + 1], labels[i:i + 1])
+        return gradients @ gradients.T
+
+    return gram
+
+
+def keep_gram(folder, gram):
+    """The other ways are compared with this matrix; it has no difference to itself."""
+    np.save(folder / "gram.npy", gram)
+
+
+def against_definition(folder, _):
+    """The task again on a few examples, closed form against plain definition: the largest difference, absolute.
+
+    Signs are compared where the cosine is clear of rounding.
+    """
+    settings, (weights, x, y) = harness.settings(folder), harness.arrays(folder)
+    classes = settings["network"]["classes"]
+    model = networks.load(settings["network"], weights)
+    x, y = x[:CHECKED], y[:CHECKED]
+    plain = gradient_gram(model, x, y, loss=networks.LOSS, method="jacobian")
+    expected = class_stiffness(plain.cosine(), y, num_classes=classes)
+    if settings["task"] == "cosine-classes":
+        from stiffness import cosine_class_stiffness
+
+        found = cosine_class_stiffness(model, x, y, y, loss=networks.LOSS)
+        return float(np.nanmax(np.abs(found - expected)))
+    gram = gradient_gram(model, x, y, loss=networks.LOSS)
+    clear = np.abs(plain.cosine()) > 1e-6
+    if (gram.sign() != plain.sign())[clear].any():
+        raise ValueError("signs differ from those of the plain definition")
+    return float(np.nanmax(np.abs(class_stiffness(gram.cosine(), y, num_classes=classes) - expected)))
+
+
+def floor_seconds(folder, outcome_path):
+    """The floor's seconds from the rate of TensorFlow's matrix product, measured now."""
+    import tensorflow as tf
+
+    settings, (_, x, _) = harness.settings(folder), harness.arrays(folder)
+    m, k, n = floor.shape_of_rate(settings, x)
+    left, right = tf.random.normal((m, k)), tf.random.normal((n, k))
+    rates = []
+    for _ in range(1 + harness.RUNS):
+        started, products = time.perf_counter(), 0
+        while products == 0 or time.perf_counter() - started < 0.2:  # a single small one is too short to time
+            product = tf.matmul(left, right, transpose_b=True)
+            products += 1
+        product.numpy()
+        rates.append(2 * m * k * n * products / (time.perf_counter() - started))
+    count = floor.operations(settings, x)
+    harness.write(outcome_path, {
+        "seconds": [count / rate for rate in rates[1:]], "operations": count, "product": [m, k, n],
+        "rate": float(np.median(rates[1:])), "versions": harness.versions(PACKAGES)})
+
+
+if __name__ == "__main__":
+    ways = {"closed-form": closed_form, "jacobian": jacobian, "loop": loop}
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("way", choices=[*ways, "floor"])
+    arguments, rest = parser.parse_known_args()
+    folder, outcome = harness.arguments(rest)
+    if arguments.way == "floor":
+        floor_seconds(folder, outcome)
+    else:
+        check = None
+        if arguments.way == "closed-form":
+            check = keep_gram if harness.settings(folder)["task"] == "gram" else against_definition
+        harness.main(ways[arguments.way], PACKAGES, check, rest)

@@ -1,0 +1,262 @@
+# ---
+# jupyter:
+#   jupytext:
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # Speed and memory
+#
+# **What this page shows.** Stiffness needs the product of every pair of loss gradients. The plain way makes all the
+# gradients, each as long as the network has weights, and multiplies them. `gradient_gram` gets the same matrix from
+# what goes into and comes back out of each layer, without making a gradient wherever that is cheaper. Here it stands
+# beside the plain definition, and beside what other libraries offer for the same task.
+#
+# Each way has a process to itself, with the same weights and examples in 32-bit floats, on the processor. The time is
+# the median of up to five runs after one that warms up, from arrays of examples to the matrix as an array; the memory
+# is the most that the process ever held, its libraries included. Every way's matrix is compared with ours.
+#
+# | way | what it does |
+# |---|---|
+# | closed form | `gradient_gram` of this package |
+# | `tape.jacobian` | the plain definition in TensorFlow, vectorised, in chunks: `method="jacobian"` |
+# | loop | the plain definition in TensorFlow, one compiled gradient after another |
+# | torch.func | `vmap(grad)` in PyTorch, the products added up parameter by parameter |
+# | BackPACK | `BatchGrad` in PyTorch, the products added up layer by layer in the backward pass |
+# | JAX | `vmap(grad)` and the products in one `jit` |
+# | neural-tangents | structured derivatives of the losses' linear part, whose kernel is the matrix |
+# | neural-tangents, logits | structured derivatives of the logits, their kernel then contracted with the losses' |
+# | floor | the time that the closed form's matrix products alone would take, at the rate of such a product here |
+
+# %% tags=["hide-input"]
+import json
+from math import log
+
+import altair as alt
+import pandas as pd
+
+from stiffness import notebook, results
+
+notebook.start()
+
+CASES = {  # name -> title, in the order of the page
+    "mlp": "784-500-300-100-10",
+    "cnn-v3": "CNN of v3 (16, 32, 32), 32×32×3",
+    "cnn-v1": "CNN of v1 (32, 64, 128, 256), 32×32×3, 100 classes",
+    "resnet20": "ResNet20v1 without batch normalisation, 32×32×3",
+    "transformer": "transformer, 2 layers, width 128, 64 tokens",
+    "mlp-pairs": "784-500-300-100-10, sign and cosine class matrices from all pairs",
+    "mlp-cosines": "784-500-300-100-10, class matrix of cosines in linear time",
+}
+WAYS = {
+    "closed-form": "closed form",
+    "jacobian": "tape.jacobian",
+    "loop": "loop",
+    "torch-func": "torch.func",
+    "backpack": "BackPACK",
+    "jax": "JAX",
+    "neural-tangents": "neural-tangents",
+    "neural-tangents-logits": "neural-tangents, logits",
+    "floor": "floor",
+}
+PEERS = [way for way in WAYS if way not in ("closed-form", "jacobian", "loop", "floor")]
+
+stored = json.loads((results.REPOSITORY / "benchmarks" / "results.json").read_text(encoding="utf-8"))
+records = pd.DataFrame(stored["records"])
+for column in ("median", "seconds", "peak_bytes", "relative_difference", "reason"):
+    if column not in records:
+        records[column] = None
+sizes = {case: int(rows["n"].iloc[0]) for case, rows in records.groupby("case", sort=False)}  # the table's come first
+ours = records[records["way"] == "closed-form"].set_index(["case", "n"])["median"]
+records["ratio"] = records["median"] / [ours.get((case, n)) for case, n in zip(records["case"], records["n"])]
+
+
+def at(case, way):
+    """The record of a way at the case's size in the table, or None where it did not finish."""
+    rows = records[(records["case"] == case) & (records["n"] == sizes.get(case)) & (records["way"] == way)]
+    return rows.iloc[0] if len(rows) and pd.notna(rows["median"].iloc[0]) else None
+
+
+def three(value):
+    """Three digits, without an exponent."""
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
+
+# %% [markdown]
+# ## The table
+#
+# The last column is the largest difference to the closed form's matrix, over its largest entry. The class matrices
+# are compared with those of the plain definition on some of the examples.
+
+# %% tags=["hide-input"]
+def row(record):
+    if pd.isna(record["median"]):
+        reason = str(record["reason"]).partition(" (")[0].partition("\n")[0]
+        return [WAYS[record["way"]], reason, "", "", ""]
+    runs = "" if len(record["seconds"]) == 5 else f" ({len(record['seconds'])} runs)".replace("(1 runs", "(1 run")
+    peak, difference = record["peak_bytes"], record["relative_difference"]
+    return [WAYS[record["way"]], three(record["median"]) + runs, "" if pd.isna(peak) else f"{peak / 1e9:.2f}",
+            "1" if record["way"] == "closed-form" else "" if pd.isna(record["ratio"]) else three(record["ratio"]),
+            "" if pd.isna(difference) else f"{difference:.0e}"]
+
+
+for case, title in CASES.items():
+    shown = records[(records["case"] == case) & (records["n"] == sizes.get(case))].sort_values("median")
+    if len(shown):
+        lines = [f"**{title}, {sizes[case]:,} examples**", "",
+                 "| way | seconds | peak, GB | time, ours = 1 | difference |", "|---|---:|---:|---:|---:|"]
+        notebook.say("\n".join(lines + ["| " + " | ".join(row(record)) + " |" for _, record in shown.iterrows()]))
+
+# %% [markdown]
+# ## Time and memory against the number of examples
+#
+# The network is 784-500-300-100-10, and both axes are logarithmic. Every way has to fill a matrix of
+# examples × examples, so every line ends with a slope of 2; what differs is the work for a pair. The floor of the
+# memory is the matrix itself.
+
+# %% tags=["hide-input"]
+def growth(shown, floor, y, title, unit):
+    """Lines of each way against the number of examples, log-log, with the floor dashed."""
+    shown = shown[["way", "n", "value"]].assign(way=shown["way"].map(WAYS))
+    order = [label for label in WAYS.values() if label in set(shown["way"])]
+    x = alt.X("n:Q", title="examples", scale=alt.Scale(type="log", nice=False),
+              axis=alt.Axis(values=sorted(set(shown["n"])), format=",d", grid=False, labelOverlap=True))
+    y = alt.Y("value:Q", title=y, scale=alt.Scale(type="log"), axis=alt.Axis(grid=False, format="~g", tickCount=6))
+    legend = alt.Legend(title=None, orient="top", columns=2, symbolType="stroke", symbolStrokeWidth=3, labelLimit=200)
+    lines = alt.Chart(shown).mark_line(point=True).encode(
+        x, y, alt.Color("way:N", sort=order, scale=alt.Scale(scheme="tableau10"), legend=legend),
+        tooltip=["way:N", alt.Tooltip("n:Q", title="examples", format=",d"),
+                 alt.Tooltip("value:Q", title=unit, format=".3~g")])
+    floor = floor[["n", "value"]].sort_values("n")
+    dashed = alt.Chart(floor).mark_line(strokeDash=[4, 4], color="#888888").encode(x, y)
+    name = alt.Chart(floor.iloc[[len(floor) // 2]]).mark_text(
+        text="floor", color="#888888", align="left", baseline="top", dx=6, dy=4).encode(x, y)
+    ends = "; ".join(f"{label}, {three(rows['value'].iloc[-1])} at {rows['n'].iloc[-1]:,} examples" for label in order
+                     for rows in [shown[shown["way"] == label].sort_values("n")])
+    return alt.layer(dashed, name, lines).properties(
+        width="container", height=320, title=title,
+        description=f"Lines of {unit} against the number of examples, both logarithmic. At their ends: {ends}. "
+        f"The floor: {three(floor['value'].iloc[-1])} at {floor['n'].iloc[-1]:,}.")
+
+
+chain = records[(records["case"] == "mlp") & records["median"].notna()]
+timed = chain[chain["way"] != "floor"]
+growth(timed.assign(value=timed["median"]), chain[chain["way"] == "floor"].assign(value=lambda rows: rows["median"]),
+       "seconds", "Time for the matrix of 784-500-300-100-10", "seconds")
+
+# %% tags=["hide-input"]
+matrix = timed[timed["way"] == "closed-form"].assign(value=lambda rows: 4 * rows["n"].astype(float) ** 2 / 1e9)
+growth(timed.assign(value=timed["peak_bytes"] / 1e9), matrix, "peak memory, GB",
+       "Peak memory of the same runs, libraries included", "GB")
+
+
+# %% [markdown]
+# ## What was found
+#
+# Against the bar that we set, in the table's cases:
+
+# %% tags=["hide-input"]
+def times(case, way, least):
+    """At least so many times as fast as another way."""
+    if (record := at(case, way)) is None:
+        return f"`{WAYS[way]}` did not finish", None
+    return f"{three(record['ratio'])} times as fast as `{WAYS[way]}` (the bar: {least})", record["ratio"] >= least
+
+
+def fastest_peer(case, least=1):
+    """At least so many times as fast as the fastest peer."""
+    finished = [record for way in PEERS if (record := at(case, way)) is not None]
+    if not finished:
+        return "no peer finished", None
+    best = min(finished, key=lambda record: record["median"])
+    bar = f"the bar: {least}" if least > 1 else "the bar: faster than every peer"
+    return f"{three(best['ratio'])} times as fast as the fastest peer, {WAYS[best['way']]} ({bar})", (
+        best["ratio"] > 1 and best["ratio"] >= least)
+
+
+def memory(case, most):
+    peak = at(case, "closed-form")["peak_bytes"] / 1e9
+    return f"{peak:.2f} GB at its peak (the bar: under {most})", peak < most
+
+
+def of_floor(case, least):
+    """The share of the floor's rate."""
+    if (record := at(case, "floor")) is None:
+        return "the floor was not measured", None
+    return f"{record['ratio']:.0%} of the floor's rate (the bar: {least:.0%})", record["ratio"] >= least
+
+
+def linear(case):
+    """Time grows no faster than the number of examples, up to a tenth in the exponent."""
+    rows = records[(records["case"] == case) & (records["way"] == "closed-form")].dropna(subset=["median"])
+    if len(rows) < 2:
+        return "one size measured", None
+    few, many = rows.loc[rows["n"].idxmin()], rows.loc[rows["n"].idxmax()]
+    power = log(many["median"] / few["median"]) / log(many["n"] / few["n"])
+    return (f"time grows as the examples to the power {power:.2f} from {few['n']:,} to {many['n']:,} "
+            "(the bar: linear)"), power < 1.1
+
+
+def exact(case):
+    difference = at(case, "closed-form")["relative_difference"]
+    return f"{difference:.0e} from the plain definition (the bar: rounding)", difference < 1e-4
+
+
+bars = {
+    "mlp": lambda case: [times(case, "jacobian", 100), fastest_peer(case, 60)],
+    "cnn-v3": lambda case: [times(case, "jacobian", 10), fastest_peer(case)],
+    "cnn-v1": lambda case: [memory(case, 4), of_floor(case, 0.5)],
+    "resnet20": lambda case: [fastest_peer(case), memory(case, 4)],
+    "transformer": lambda case: [times(case, "jacobian", 10)],
+    "mlp-pairs": lambda case: [memory(case, 2.5)],
+    "mlp-cosines": lambda case: [linear(case), exact(case), memory(case, 2)],
+}
+sentences = []
+for case, measured in bars.items():
+    if at(case, "closed-form") is None:
+        sentences.append(f"- **{CASES[case]}: not measured.**")
+        continue
+    parts = measured(case)
+    met = [good for _, good in parts if good is not None]
+    verdict = "met" if len(met) == len(parts) and all(met) else "not met" if not any(met) else "met in part"
+    sentences.append(f"- **{CASES[case]}, {sizes[case]:,} examples: {verdict}.** "
+                     + "; ".join(words for words, _ in parts) + ".")
+notebook.say("\n".join(sentences))
+
+# %% tags=["hide-input"]
+differences = records[records["way"].isin([way for way in WAYS if way not in ("closed-form", "floor")])]
+worst = differences["relative_difference"].max()
+unfinished = records[records["median"].isna() & records["way"].isin(PEERS)]
+notebook.say(
+    f"All ways that finished agree: the largest difference to the closed form is {worst:.0e}, over "
+    f"{differences['relative_difference'].notna().sum()} comparisons."
+    + (f" In {len(unfinished)} of the peers' measurements there was no result; the table says why." * bool(
+        len(unfinished))))
+
+# %% [markdown]
+# ## The measurements
+#
+# `make bench` measures all of this again and stores it in `benchmarks/results.json`, which this page reads. The
+# scripts in `benchmarks/peers/` bring their own pinned environments, which uv makes when they are run.
+
+# %% tags=["hide-input"]
+machine = stored["machine"]
+versions = {}
+for found in records["versions"].dropna():
+    for name, number in found.items():
+        versions.setdefault(name, set()).add(number)
+facts = {
+    "machine": f"{machine['processor']}, {machine['cores']} cores, {machine['memory_gb']} GB, {machine['system']}",
+    "measured": " and ".join(sorted({finished[:10] for finished in records["finished"]})),
+    "versions": ", ".join(f"{name} {' and '.join(sorted(numbers))}" for name, numbers in versions.items()),
+    "commit": ", ".join(sorted({commit[:12] for commit in records["commit"]}))
+    + (", with changes" if records["dirty"].any() else ""),
+}
+notebook.say("| the measurements | of this page |\n|---|---|\n"
+             + "\n".join(f"| {name} | {fact} |" for name, fact in facts.items()))

@@ -1,0 +1,90 @@
+"""The closed form on Keras's other backend: the same numbers as with TensorFlow on the same weights."""
+
+import os
+import subprocess
+import sys
+from importlib.util import find_spec
+
+import numpy as np
+import pytest
+
+CASES = ("dense", "picture", "sequence", "recurrent", "tied")
+
+
+def case_of(name):
+    """(model, x, y, loss) of the backend that runs, with weights that depend on their shapes alone."""
+    import keras
+    from keras import layers
+
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    rng = np.random.default_rng(0)
+    y = rng.integers(0, 3, 9)
+    if name == "dense":
+        inputs, shared = keras.Input((6,)), layers.Dense(6, "tanh")
+        outputs = shared(layers.Dropout(0.5)(layers.BatchNormalization()(shared(inputs))))
+    elif name == "picture":
+        inputs = keras.Input((8, 8, 3))
+        hidden = layers.Conv2D(4, 3, strides=2, padding="same", activation="relu")(inputs)
+        hidden = layers.GroupNormalization(2)(layers.SeparableConv2D(6, 2, activation="gelu")(hidden))
+        hidden = layers.DepthwiseConv2D(2, padding="same")(layers.Conv2DTranspose(4, 3, strides=2)(hidden))
+        outputs = layers.Flatten()(layers.Conv2D(4, 2, groups=2)(hidden))
+    elif name == "sequence":
+        inputs = keras.Input((5,), dtype="int32")
+        hidden = layers.Embedding(7, 6, mask_zero=True)(inputs)
+        hidden = layers.LayerNormalization()(hidden + layers.MultiHeadAttention(2, 3)(hidden, hidden))
+        hidden = hidden + layers.Dense(6)(layers.Dense(8, "gelu")(hidden))
+        outputs = layers.GlobalAveragePooling1D()(layers.RMSNormalization()(hidden))
+    elif name == "recurrent":
+        inputs = keras.Input((5, 4))
+        outputs = layers.LSTM(5)(layers.PReLU(shared_axes=[1])(layers.Conv1D(4, 2, padding="causal")(inputs)))
+    elif name == "tied":
+        inputs, embedding = keras.Input((5,), dtype="int32"), layers.ReversibleEmbedding(7, 4)
+        outputs = embedding(layers.Dense(4, "tanh")(embedding(inputs)), reverse=True)
+        y = rng.integers(0, 7, (9, 5))
+    model = keras.Model(inputs, outputs if name == "tied" else layers.Dense(3)(outputs))
+    for v in model.variables:
+        if "float" in v.dtype:
+            v.assign(np.abs(rng.normal(1, 0.3, v.shape)) if "variance" in v.path else rng.normal(0, 0.4, v.shape))
+    shape = model.input_shape[1:]
+    x = rng.integers(0, 7, (9, *shape)) if name in ("sequence", "tied") else rng.normal(size=(9, *shape))
+    return model, x, y, loss
+
+
+def measured():
+    """{what: array} of all cases, by the backend that runs."""
+
+    from stiffness import gradient_gram
+    from stiffness.gram import cosine_class_stiffness
+
+    found = {}
+    for name in CASES:
+        model, x, y, loss = case_of(name)
+        before = [v.numpy().copy() for v in model.variables]
+        methods = ("auto", "jacobian") if name == "recurrent" else ("closed-form", "jacobian")
+        for method in methods:
+            found[f"{name} {method.replace('closed-form', 'auto')}"] = gradient_gram(
+                model, x, y, loss=loss, method=method).products
+        found[f"{name} tiled"] = gradient_gram(model, x, y, x[:4], y[:4], loss=loss, memory_budget=150_000).products
+        found[f"{name} classes"] = cosine_class_stiffness(model, x, y, np.arange(9) % 2, loss=loss)
+        for v, value in zip(model.variables, before):
+            np.testing.assert_array_equal(v.numpy(), value)
+        assert not any("call" in vars(layer) for layer in model._flatten_layers())
+    return found
+
+
+def test_jax_gives_the_same_numbers(tmp_path):
+    if find_spec("jax") is None:
+        pytest.skip("jax is not installed")
+    path = tmp_path / "jax.npz"
+    done = subprocess.run([sys.executable, "-m", "tests.test_jax", path], capture_output=True, text=True,
+                          env=os.environ | {"KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu"})
+    assert done.returncode == 0, done.stderr
+    theirs, ours = np.load(path), measured()
+    assert set(theirs) == set(ours)
+    for what, expected in ours.items():
+        scale = np.abs(expected).max()
+        np.testing.assert_allclose(theirs[what] / scale, expected / scale, atol=1e-5, err_msg=what)
+
+
+if __name__ == "__main__":
+    np.savez(sys.argv[1], **measured())
