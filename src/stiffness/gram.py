@@ -313,7 +313,8 @@ def _tiled(engine, rows, columns, memory_budget, per_layer):
     products = np.empty((n, m), engine.dtype)
     squares, squares2 = np.zeros(n, engine.dtype), np.zeros(m, engine.dtype)
     layers, traces = {}, Counter()
-    for group in _blocks(len(row_blocks), held):
+
+    def fill(group):  # a function, so that these features are let go before the next ones are made
         lefts = [(r, engine.features(*_take(rows, r), r.start, "x")) for r in row_blocks[group]]
         if not symmetric:
             for r, left in lefts:
@@ -335,6 +336,9 @@ def _tiled(engine, rows, columns, memory_budget, per_layer):
                     if per_layer:
                         _place(layers.setdefault(label, np.empty((n, m), engine.dtype)), r, c, part, symmetric)
                 _place(products, r, c, total, symmetric)
+
+    for group in _blocks(len(row_blocks), held):
+        fill(group)
     if symmetric:
         squares = squares2 = products.diagonal().copy()
     trace = sum(traces.values())
@@ -518,7 +522,7 @@ class _Engine:
         variable: its part of the sample's Gram matrix}."""
         expected = [sum(plain[key] for key in group.variables) for group in self.groups]
         sizes = [np.abs(matrix).max() for matrix in expected]
-        agree, self.width, self.length, self.working = [], 0, 0, 0
+        agree, self.width, self.length, self.working, largest = [], 0, 0, 0, 0
         for group, own, matrix, size in zip(self.groups, calls, expected, sizes):
             try:
                 features = group.rule.features(own) if own else []
@@ -530,8 +534,10 @@ class _Engine:
                 agree.append(group)
                 self.width += sum(feature.width() for feature in features)
                 self.length += sum(feature.length() for feature in features)
-                self.working += sum(map(_working, own))
-        self.groups = agree
+                for call in own:
+                    activations, patches = _working(call)
+                    self.working, largest = self.working + activations, max(largest, patches)
+        self.groups, self.working = agree, self.working + largest  # one layer's features are made at a time
         return any(size == 0 for size in sizes)
 
     @staticmethod
@@ -550,11 +556,11 @@ class _NotByExample(Exception):
 
 
 def _working(call):
-    """Numbers an example that exist while a call's features are made: activations and their gradients as the tape
-    keeps them, before and after activation functions, and the patches of a convolution."""
+    """Numbers an example while a call's features are made: activations and their gradients, as the tape keeps them
+    before and after an activation function; and the patches of a convolution, with a copy."""
     layer, recorded, d = call
     sizes = [math.prod(part.shape[1:]) for part in (*keras.tree.flatten(recorded), d) if hasattr(part, "shape")]
-    return 4 * sum(sizes) + 2 * math.prod(getattr(layer, "kernel_size", (0,))) * max(sizes)
+    return 4 * sum(sizes), 2 * math.prod(getattr(layer, "kernel_size", (0,))) * min(sizes)
 
 
 # --- layers ---------------------------------------------------------------------------------------------------------

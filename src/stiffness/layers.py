@@ -38,8 +38,13 @@ class Factors:
 
     def products(self, other):
         """(n, m)"""
-        mine, others = (list(zip(*[ops.unstack(part, axis=1) for part in factors.parts])) for factors in (self, other))
-        return sum(math.prod(map(autodiff.inner, a, b)) for a in mine for b in others)
+        return sum(math.prod(map(autodiff.inner, a, b)) for a in self._steps() for b in other._steps())
+
+    def _steps(self):
+        """For each position, the factors' matrices (n, k)."""
+        if self.parts[0].shape[1] == 1:
+            return [[ops.reshape(part, (part.shape[0], -1)) for part in self.parts]]  # which copies nothing
+        return list(zip(*[ops.unstack(part, axis=1) for part in self.parts]))
 
     def squares(self):
         """(n,)"""
