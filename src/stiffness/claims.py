@@ -1,7 +1,6 @@
-"""The papers' claims, each judged by a rule that is written down before the numbers are looked at.
+"""The papers' claims, each judged by a rule that the program applies and the page prints.
 
-A rule is the docstring of its function, below the first line, so the page prints what the code does. Positive and
-negative always mean that the 95 % interval over seeds leaves 0 out.
+A rule is the docstring of its function, below the first line, so it stands beside the code that it describes.
 """
 
 import inspect
