@@ -1,7 +1,7 @@
 """The two backends' automatic differentiation behind one face: TensorFlow is the reference, JAX the alternative.
 
-`forward` is a function of `perturb` that runs the model and returns (values, taps): the values are (n,), a tap is
-(key, recorded, output), and where `perturb` is given, its k-th entry is added to the k-th output.
+`forward` is a function of `watch` that runs the model and returns (values, taps): the values are (n,), and a tap is
+(key, recorded, output), its output being what `watch` made of the k-th tapped one: watch(k, output).
 """
 
 from contextlib import contextmanager
@@ -32,8 +32,13 @@ if BACKEND == "tensorflow":
 
     def deltas(forward):
         """(values, taps, deltas): deltas[k] is the gradient of the summed values at the k-th tap's output."""
-        with tf.GradientTape() as tape:
-            values, taps = forward(None)
+        def watch(_, output):
+            tape.watch(output)
+            return output
+
+        # the tape follows the tapped outputs alone: the gradients of the weights, which cost the most, are not made
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            values, taps = forward(watch)
         outputs = [output for _, _, output in taps]
         return values, taps, tape.gradient(values, outputs, unconnected_gradients="zero")
 
@@ -62,17 +67,17 @@ else:
     def deltas(forward):
         keys = []
 
-        def run(perturb):
+        def run(watch):
             with keras.StatelessScope():  # what the model would write, such as the state of a generator, is dropped
-                values, taps = forward(perturb)
+                values, taps = forward(watch)
             keys[:] = [key for key, _, _ in taps]
             return values, [(recorded, output) for _, recorded, output in taps]
 
         def total(perturb):
-            values, taps = run(perturb)
+            values, taps = run(lambda k, output: output + perturb[k])
             return values.sum(), (values, taps)
 
-        outputs = jax.eval_shape(lambda: [output for _, output in run(None)[1]])
+        outputs = jax.eval_shape(lambda: [output for _, output in run(lambda _, output: output)[1]])
         zeros = [jax.numpy.zeros(output.shape, output.dtype) for output in outputs]
         found, (values, taps) = jax.grad(total, has_aux=True)(zeros)
         return values, [(key, *tap) for key, tap in zip(keys, taps)], found

@@ -19,7 +19,7 @@ class StiffnessCallback(keras.callbacks.Callback):
     Quantities are class_stiffness_KIND, within_class_KIND and between_classes_KIND, KIND being sign or cosine.
     After an epoch the newest summaries are in its logs too. With compile(steps_per_execution=k) Keras reports every
     k-th step; steps that are no multiple of k are an error. Other callbacks may subclass this one: `measure` returns
-    the rows of one stage.
+    the rows of one stage, by `rows_of` its sign and cosine matrices.
     """
 
     def __init__(self, x, y, *, labels=None, num_classes=None, steps=None, loss=None, method="auto"):
@@ -40,8 +40,12 @@ class StiffnessCallback(keras.callbacks.Callback):
     def measure(self):
         """The rows of this moment: dictionaries of quantity, value, and for matrix entries class_a and class_b."""
         gram = gradient_gram(self.model, self.x, self.y, loss=self.loss, method=self.method)
+        return self.rows_of({"sign": gram.sign(), "cosine": gram.cosine()})
+
+    def rows_of(self, stiffness):
+        """The rows of a moment's stiffness between the probe examples: {"sign": (n, n), "cosine": (n, n)}."""
         rows = []
-        for kind, s in (("sign", gram.sign()), ("cosine", gram.cosine())):
+        for kind, s in stiffness.items():
             C = class_stiffness(s, self.labels, num_classes=self.num_classes)
             rows += [{"quantity": f"class_stiffness_{kind}", "class_a": a, "class_b": b, "value": C[a, b]}
                      for a, b in np.ndindex(*C.shape)]

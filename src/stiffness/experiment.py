@@ -5,7 +5,8 @@ import json
 from dataclasses import asdict, dataclass, fields
 
 DATASETS = ("mnist", "fashion_mnist", "cifar10", "cifar100", "digits", "glue/mnli")
-NETWORKS = ("fc",)  # fc-WIDTH-WIDTH-...: fully connected, ReLU
+# fc-WIDTH-WIDTH-...: fully connected, ReLU. cnn-CHANNELS-...: 3x3 convolutions, ReLU, each followed by 2x2 max pooling
+NETWORKS = ("fc", "cnn")
 OPTIMIZERS = ("adam", "sgd")
 
 
@@ -63,7 +64,7 @@ class Experiment:
 
     @property
     def layers(self):
-        """The network's kind and its hidden layers' widths: ("fc", (500, 300, 100))."""
+        """The network's kind and its hidden layers' widths or channels: ("fc", (500, 300, 100))."""
         kind, *widths = self.network.split("-")
         return kind, tuple(map(int, widths))
 

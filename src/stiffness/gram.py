@@ -454,8 +454,8 @@ class _Engine:
     def _calls(self, values_of, n):
         """(values, calls): for each group its calls (layer, recorded, d), d being the gradient at the output; it is
         that of the SUM of the values, which at example i's activation is that of its own value alone."""
-        def forward(perturb):
-            with _tapped(self.groups, perturb) as taps:
+        def forward(watch):
+            with _tapped(self.groups, watch) as taps:
                 return values_of(), taps
 
         values, taps, deltas = autodiff.deltas(forward)
@@ -611,8 +611,9 @@ def _labels(model):
 
 
 @contextmanager
-def _tapped(groups, perturb):
-    """Collects ((number of the group, layer), recorded, output) of every call of the groups' layers.
+def _tapped(groups, watch):
+    """Collects ((number of the group, layer), recorded, output) of every call of the groups' layers; the output is
+    what watch(number of the call, output) makes of it.
 
     A layer's `call`, and what its rule applies outside, are attributes of the instance for that time. They are set in
     `__dict__`, as Keras's attribute tracking would keep what it sees.
@@ -621,8 +622,7 @@ def _tapped(groups, perturb):
 
     def tap_of(key):
         def tap(recorded, output):
-            if perturb is not None:
-                output = output + perturb[len(taps)]
+            output = watch(len(taps), output)
             taps.append((key, recorded, output))
             return output
 

@@ -30,7 +30,7 @@ def class_stiffness(s, labels, labels2=None, *, num_classes=None):
     rows, columns = np.eye(num_classes)[labels], np.eye(num_classes)[labels2]
     pairs = rows.T @ counted @ columns
     sums = rows.T @ np.where(counted, s, 0) @ columns
-    return np.divide(sums, pairs, out=np.full_like(sums, np.nan), where=pairs > 0)
+    return _ratio(sums, pairs)
 
 
 def within_class(C):
@@ -59,13 +59,22 @@ def stiffness_vs_distance(s, distance, *, bins=20, pairs=None):
     counted = _counted(s, distance, pairs)
     s, distance = s[counted].astype(float), distance[counted].astype(float)
     edges = np.histogram_bin_edges(distance, bins)
-    frame = pd.DataFrame({"bin": np.digitize(distance, edges[1:-1]), "distance": distance, "s": s})
-    frame = frame[(distance >= edges[0]) & (distance <= edges[-1])]
-    table = frame.groupby("bin").agg(distance=("distance", "mean"), stiffness=("s", "mean"),
-                                     standard_error=("s", "sem"), pairs=("s", "size"))
-    table.insert(0, "left", edges[table.index])
-    table.insert(1, "right", edges[table.index + 1])
-    return table.reset_index(drop=True)
+    inside = (distance >= edges[0]) & (distance <= edges[-1])
+    if not inside.all():
+        s, distance = s[inside], distance[inside]
+    number = np.digitize(distance, edges[1:-1])
+    pairs = np.bincount(number, minlength=len(edges) - 1)
+    filled = np.flatnonzero(pairs)
+    count = pairs[filled]
+
+    def mean(values):
+        return np.bincount(number, values, len(pairs))[filled] / count
+
+    stiffness = mean(s)
+    deviations = np.square(s - np.bincount(filled, stiffness, len(pairs))[number])
+    standard_error = np.sqrt(_ratio(mean(deviations), count - 1))  # a single pair has none
+    return pd.DataFrame({"left": edges[filled], "right": edges[filled + 1], "distance": mean(distance),
+                         "stiffness": stiffness, "standard_error": standard_error, "pairs": count})
 
 
 def zero_crossing(distance, stiffness):
@@ -102,8 +111,45 @@ def critical_length(s, distance, labels, labels2=None):
     counted = _counted(s, distance, same)
     if counted.sum() < 2:
         return np.nan
-    slope, intercept = np.polyfit(distance[counted].astype(float), s[counted].astype(float), 1)
-    return float(-intercept / slope) if slope < 0 else np.nan
+    s, distance = s[counted].astype(float), distance[counted].astype(float)
+    from_mean = distance - distance.mean()
+    slope = _ratio(from_mean @ (s - s.mean()), from_mean @ from_mean)  # exactly 0 where every sign is 1
+    return float(distance.mean() - s.mean() / slope) if slope < 0 else np.nan
+
+
+def jackknife_errors(s, labels, *, num_classes=None):
+    """Standard errors of `within_class` and `between_classes` that come from the choice of the n examples.
+
+    The delete-one jackknife, by strata, as probe sets are drawn class by class: with theta_k the summary of C without
+    example k, n_c the size of class c, theta_c the mean of theta_k over it,
+    error^2 = sum over c of (n_c - 1) / n_c * sum over k in c of (theta_k - theta_c)^2 (equation 10).
+    s: (n, n), symmetric; labels: (n,) class indices. Returns (within, between), NaN where the summary is. A class
+    needs three examples to say anything: one is left out, and two make a pair. Raises as `class_stiffness`.
+    Source: Arvesen 1969 (the jackknife of means over pairs); Jones 1974 (strata).
+    """
+    C = class_stiffness(s, labels, num_classes=num_classes)
+    labels = np.asarray(labels).reshape(-1)
+    counted = ~np.isnan(s)
+    np.fill_diagonal(counted, False)
+    own = np.eye(len(C))[labels]
+    sums, pairs = np.where(counted, s, 0) @ own, counted @ own  # (n, Nc): each example's with each class
+    # example k's row of C without k; in its own class each of its pairs counts twice
+    left_sums, left_pairs = ((own.T @ part)[labels] - part * (1 + own) for part in (sums, pairs))
+    row = _ratio(left_sums, left_pairs)
+    own = own > 0
+    within = np.where(own, row, np.diagonal(C))
+    # of the entries off the diagonal those of k's class, in its row and its column, are replaced
+    C = np.where(np.eye(len(C), dtype=bool), np.nan, C)
+    row[own] = np.nan
+    between = np.nansum(C) + 2 * (np.nansum(row, axis=1) - np.nansum(C, axis=1)[labels])
+    entries = np.sum(~np.isnan(C)) + 2 * (np.sum(~np.isnan(row), axis=1) - np.sum(~np.isnan(C), axis=1)[labels])
+    thetas = _ratio(np.nansum(within, axis=1), np.sum(~np.isnan(within), axis=1)), _ratio(between, entries)
+    sizes = np.bincount(labels)
+    errors = []
+    for theta in thetas:
+        deviations = theta - (np.bincount(labels, theta) / np.maximum(sizes, 1))[labels]
+        errors.append(float(np.sqrt(np.sum((1 - 1 / sizes[labels]) * deviations**2))))
+    return tuple(errors)
 
 
 def _counted(s, distance, pairs):
@@ -115,7 +161,13 @@ def _counted(s, distance, pairs):
             np.fill_diagonal(pairs, False)
     elif np.shape(pairs) != s.shape:
         raise ValueError(f"pairs has shape {np.shape(pairs)}; expected that of s, {s.shape}")
-    return pairs & ~np.isnan(s)
+    return pairs & ~np.isnan(s) & ~np.isnan(distance)
+
+
+def _ratio(sums, counts):
+    """sums / counts, NaN where the count is 0."""
+    sums = np.asarray(sums, float)
+    return np.divide(sums, counts, out=np.full_like(sums, np.nan), where=np.asarray(counts) > 0)
 
 
 def _class_indices(name, labels, expected):

@@ -1,13 +1,28 @@
 """The papers' networks."""
 
 import keras
+from keras import layers
 
 
 def build(experiment, input_shape, num_classes):
-    """The experiment's network, untrained, with logits (n, num_classes) as its output. Initialised by Keras's seed."""
-    _, widths = experiment.layers
-    return keras.Sequential(
-        [keras.Input(input_shape), keras.layers.Flatten()]
-        + [keras.layers.Dense(width, activation="relu") for width in widths]
-        + [keras.layers.Dense(num_classes)]
-    )
+    """The experiment's network, untrained, with logits (n, num_classes) as its output. Initialised by Keras's seed.
+
+    The layers whose outputs are the network's representations are named layer_1, layer_2, ... and logits.
+    """
+    kind, widths = experiment.layers
+    hidden = []
+    for number, width in enumerate(widths, start=1):
+        if kind == "fc":
+            hidden.append(layers.Dense(width, activation="relu", name=f"layer_{number}"))
+        else:  # pooling pads, so that an image of one pixel passes too
+            hidden += [layers.Conv2D(width, 3, padding="same", activation="relu"),
+                       layers.MaxPooling2D(2, padding="same", name=f"layer_{number}")]
+    hidden.insert(0 if kind == "fc" else len(hidden), layers.Flatten())
+    return keras.Sequential([keras.Input(input_shape), *hidden, layers.Dense(num_classes, name="logits")])
+
+
+def representations(model):
+    """A model of a network from `build` that returns all its representations: {"layer 1": ..., "logits": ...}."""
+    named = {layer.name.replace("_", " "): layer.output for layer in model.layers
+             if layer.name == "logits" or layer.name.startswith("layer_")}
+    return keras.Model(model.inputs, named)

@@ -7,22 +7,39 @@ import keras
 import numpy as np
 import pandas as pd
 import tensorflow as tf
+from sklearn.metrics.pairwise import cosine_distances
 from tqdm import tqdm
 
-from stiffness import data, models
+from stiffness import data, measures, models
 from stiffness.callback import StiffnessCallback
 
 FIXED_SET = 5000  # training examples on which the training loss of a stage is measured, in inference mode
 STEPS_PER_EXECUTION = 50  # beyond this, longer executions are no faster
+EVALUATED_AT_ONCE = 1000  # examples; more are no faster
+DISTANCE_BINS = np.linspace(0, 2, 41)  # the same for all runs, so that curves average over seeds
+FEWEST_PAIRS = 20  # in a bin of the curve whose zero is sought: the mean of fewer signs is mostly noise
+ERROR_SIZES = (50, 100, 200, 500, 1000, 2000)  # of the probe set's subsets whose statistical error is stored
+COLUMNS = {"stage": "int64", "step": "int64", "target_loss": "float64", "quantity": "string", "class_a": "Int16",
+           "class_b": "Int16", "space": "string", "distance": "float64", "probe_images": "Int32", "value": "float64"}
 
 
 def train(experiment, *, progress=True):
-    """Runs the experiment; returns its tidy table, and of its data the split sizes used and the class names.
+    """Runs the experiment; returns its tidy table, and of its data the split sizes used and the classes' names.
 
     The table's columns are stage, step, target_loss (the stage loss that was awaited, else missing), quantity,
-    class_a, class_b, value. Quantities: those of `StiffnessCallback`, and train_loss, train_accuracy (on a fixed
-    subset of the training examples, with the labels that were trained on), validation_loss, validation_accuracy (on
-    the whole validation split), all in inference mode. The same seed gives the same numbers on one machine.
+    class_a, class_b, space, distance, probe_images (each missing where it does not apply), value. A stage loss that is
+    not reached by max_steps has no rows. Quantities, KIND being sign or cosine:
+
+    - those of `StiffnessCallback`; within_class_KIND_error and between_classes_KIND_error, their `jackknife_errors`
+      for class-balanced subsets of the probe set and for the whole, of probe_images images;
+    - by `space`: "input", "layer 1", ..., "logits", the vectors between whose directions the distance is 1 - cosine:
+      distance_curve_PAIRS_KIND, mean stiffness in the bin of width 0.05 whose centre is `distance`, and
+      distance_pairs_PAIRS, its number of pairs, PAIRS being all or within_class, each pair once;
+      stiff_domain_size_sign, the `zero_crossing` of the curve over all pairs; critical_length_KIND;
+    - train_loss, train_accuracy (on a fixed subset of the training examples, with the labels that were trained on),
+      validation_loss, validation_accuracy (on the whole validation split), all in inference mode.
+
+    The same seed gives the same numbers on one machine with the same number of threads.
     """
     dataset = data.standardise(data.load(experiment.dataset), unit_length=experiment.unit_length)
     train_split = _training_examples(dataset.train, experiment)
@@ -43,6 +60,7 @@ def train(experiment, *, progress=True):
     return recorder.table, {
         "split_sizes": {"train": len(train_split), "validation": len(dataset.validation)},
         "class_names": list(dataset.class_names),
+        "super_classes": dataset.super_names and [dataset.super_names[index] for index in dataset.super_labels],
     }
 
 
@@ -69,7 +87,7 @@ def shuffled_batches(split, batch_size, seed):
 
 
 class StageRecorder(StiffnessCallback):
-    """Measures the stages of an experiment: stiffness on the probe set, and losses and accuracies."""
+    """Measures the stages of an experiment: stiffness on the probe set by class and by distance, losses, accuracies."""
 
     def __init__(self, experiment, dataset, train_split, progress):
         probe = dataset.validation.take(
@@ -79,6 +97,12 @@ class StageRecorder(StiffnessCallback):
         size = min(FIXED_SET, len(train_split))
         self.splits = {"train": train_split.take(np.sort(rng.choice(len(train_split), size, replace=False))),
                        "validation": dataset.validation}
+        self.subsets = [np.arange(len(probe))]
+        if len(probe) >= 3 * dataset.num_classes:  # fewer have no jackknife error
+            self.subsets = [data.probe_indices(probe.labels, n, experiment.probe_seed) for n in ERROR_SIZES
+                            if 3 * dataset.num_classes <= n < len(probe)] + self.subsets
+        once = np.triu(np.ones((len(probe), len(probe)), bool), 1)
+        self.pairs = {"all": once, "within_class": once & (probe.labels[:, None] == probe.labels)}
         self.awaited = list(experiment.stage_losses)
         self.check_every = experiment.check_every
         self.last_step = max(experiment.stages, default=0)
@@ -86,16 +110,54 @@ class StageRecorder(StiffnessCallback):
 
     @property
     def table(self):
-        table = pd.DataFrame(self.rows).astype({"class_a": "Int16", "class_b": "Int16"})
-        table["target_loss"] = table.get("target_loss", pd.Series(np.nan, table.index)).astype(float)
-        table["stage"] = table["step"].rank(method="dense").astype(int) - 1
-        return table[["stage", "step", "target_loss", "quantity", "class_a", "class_b", "value"]]
+        table = pd.DataFrame(self.rows, columns=[name for name in COLUMNS if name != "stage"])
+        table.insert(0, "stage", table["step"].rank(method="dense") - 1)
+        return table.astype(COLUMNS)
 
-    def measure(self):
-        rows = super().measure()
+    def set_model(self, model):
+        super().set_model(model)
+        self.representations = models.representations(model)
+        self.evaluate = _evaluation(model)
+
+    def rows_of(self, stiffness):
+        rows = super().rows_of(stiffness) + self.error_rows(stiffness)
+        spaces = {"input": self.x} | self.representations.predict(self.x, batch_size=EVALUATED_AT_ONCE // 2, verbose=0)
+        for space, vectors in spaces.items():
+            distance = _distances(vectors.reshape(len(vectors), -1))
+            rows += [{"space": space, **row} for row in self.distance_rows(stiffness, distance)]
         for name, split in self.splits.items():
-            loss, accuracy = _evaluate(self.model, split)
+            loss, accuracy = self.evaluate(split)
             rows += [{"quantity": f"{name}_loss", "value": loss}, {"quantity": f"{name}_accuracy", "value": accuracy}]
+        return rows
+
+    def error_rows(self, stiffness):
+        rows = []
+        for kind, s in stiffness.items():
+            for chosen in self.subsets:
+                errors = measures.jackknife_errors(s[np.ix_(chosen, chosen)], self.labels[chosen],
+                                                   num_classes=self.num_classes)
+                rows += [{"quantity": f"{name}_{kind}_error", "probe_images": len(chosen), "value": error}
+                         for name, error in zip(("within_class", "between_classes"), errors)]
+        return rows
+
+    def distance_rows(self, stiffness, distance):
+        rows = []
+        for pairs, chosen in self.pairs.items():
+            for kind, s in stiffness.items():
+                curve = measures.stiffness_vs_distance(s, distance, bins=DISTANCE_BINS, pairs=chosen)
+                centres = ((curve["left"] + curve["right"]) / 2).round(3)
+                rows += [{"quantity": f"distance_curve_{pairs}_{kind}", "distance": centre, "value": value}
+                         for centre, value in zip(centres, curve["stiffness"])]
+                if kind == "sign":  # a zero gradient has a sign, 0, and no cosine: so these are all the pairs
+                    rows += [{"quantity": f"distance_pairs_{pairs}", "distance": centre, "value": number}
+                             for centre, number in zip(centres, curve["pairs"])]
+                if (pairs, kind) == ("all", "sign"):
+                    filled = curve["pairs"] >= FEWEST_PAIRS
+                    rows.append({"quantity": "stiff_domain_size_sign",
+                                 "value": measures.zero_crossing(centres[filled], curve["stiffness"][filled])})
+        for kind, s in stiffness.items():
+            rows.append({"quantity": f"critical_length_{kind}",
+                         "value": measures.critical_length(s, distance, self.labels)})
         return rows
 
     def on_train_batch_end(self, batch, logs=None):
@@ -103,10 +165,12 @@ class StageRecorder(StiffnessCallback):
         step = self._step()
         self.bar.update(step - self.bar.n)
         if self.awaited and step % self.check_every == 0:
-            loss, _ = _evaluate(self.model, self.splits["train"])
-            while self.awaited and loss <= self.awaited[0]:
-                target = self.awaited.pop(0)
-                self.rows += [{"step": step, "target_loss": target, **row} for row in self.measure()]
+            loss, _ = self.evaluate(self.splits["train"], up_to=self.awaited[0])
+            reached = [target for target in self.awaited if loss <= target]
+            if reached:
+                rows = self.measure()
+                self.awaited = self.awaited[len(reached):]
+                self.rows += [{"step": step, "target_loss": target, **row} for target in reached for row in rows]
         if not self.awaited and step >= self.last_step:
             self.model.stop_training = True
 
@@ -135,8 +199,33 @@ def _steps_per_execution(experiment):
     return max(k for k in range(1, min(common, STEPS_PER_EXECUTION) + 1) if common % k == 0)
 
 
-def _evaluate(model, split):
-    """Mean loss and accuracy in inference mode."""
-    logits = model.predict(split.inputs, batch_size=1000, verbose=0)
-    loss = keras.losses.sparse_categorical_crossentropy(split.labels, logits, from_logits=True)
-    return float(np.mean(loss)), float(np.mean(logits.argmax(axis=1) == split.labels))
+def _evaluation(model):
+    """A function of a split and a bound: mean loss and accuracy in inference mode.
+
+    It stops looking as soon as the mean loss is bound to end above `up_to`, losses being positive, and is then inf.
+    """
+    @tf.function(input_signature=[tf.TensorSpec(model.input_shape), tf.TensorSpec((None,), tf.int64)])
+    def loss_and_hits(inputs, labels):
+        logits = model(inputs, training=False)
+        losses = keras.losses.sparse_categorical_crossentropy(labels, logits, from_logits=True)
+        return tf.reduce_sum(losses), tf.math.count_nonzero(tf.argmax(logits, axis=1) == labels)
+
+    def evaluate(split, up_to=np.inf):
+        loss = hits = 0
+        for start in range(0, len(split), EVALUATED_AT_ONCE):
+            chosen = slice(start, start + EVALUATED_AT_ONCE)
+            sums = loss_and_hits(split.inputs[chosen], split.labels[chosen])
+            loss, hits = loss + float(sums[0]), hits + int(sums[1])
+            if loss / len(split) > up_to:
+                return np.inf, np.nan
+        return loss / len(split), hits / len(split)
+
+    return evaluate
+
+
+def _distances(vectors):
+    """1 - cosine of the angle between all pairs of vectors, NaN where one is 0."""
+    distance = cosine_distances(vectors)
+    zero = ~vectors.any(axis=1)
+    distance[zero], distance[:, zero] = np.nan, np.nan
+    return distance
