@@ -13,7 +13,7 @@ PORT ?= 8000
 
 export TF_CPP_MIN_LOG_LEVEL = 3
 
-.PHONY: help env gpu book quick serve refresh test bench lint lock clean
+.PHONY: help env gpu results book quick serve refresh test bench lint lock clean
 
 help:  ## list the commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -33,6 +33,9 @@ $(READY): requirements.lock pyproject.toml
 gpu: $(READY)  ## add TensorFlow's CUDA build to the environment
 	$(RUN) -m uv pip install --python $(RUN) --constraints <(sed 's/--hash.*//; s/\\$$//' requirements.lock) --no-build-isolation -e '.[gpu]'
 
+results: $(READY)  ## compute the runs that are missing (hours; it resumes; some: make FIGURES="fig02 fig08" results)
+	$(RUN) -m publishing.results $(FIGURES)
+
 book: $(READY)  ## execute every notebook and build the site in _build/html
 	$(RUN) -m publishing.site --output _build/html
 
@@ -43,8 +46,9 @@ serve: $(READY)  ## show _build/html at http://localhost:8000 (another port: mak
 	@test -f _build/html/index.html || { echo "There is no site yet: run make book first."; exit 1; }
 	$(RUN) -m http.server $(PORT) --bind 127.0.0.1 --directory _build/html
 
-refresh: $(READY)  ## execute every notebooks/NAME.py into its NAME.ipynb
+refresh: $(READY)  ## execute every notebooks/NAME.py into its NAME.ipynb, write the README's table
 	$(RUN) -m publishing.refresh
+	$(RUN) -m publishing.results --readme
 
 test: $(READY)  ## lint, and run all tests
 	$(RUN) -m ruff check .

@@ -7,7 +7,7 @@ import numpy as np
 
 from benchmarks import floor, networks
 from benchmarks.peers import harness
-from stiffness import class_stiffness, gradient_gram
+from stiffness import class_stiffness, cosine_class_stiffness, gradient_gram
 
 PACKAGES = ("keras", "tensorflow", "numpy")
 CHECKED = 200  # examples on which a task other than the Gram matrix is checked against the plain definition
@@ -28,11 +28,6 @@ def closed_form(settings, weights, x, y):
     def cosine_classes():
         return cosine_class_stiffness(model, x, y, y, loss=networks.LOSS)
 
-    if settings["task"] == "cosine-classes":
-        try:
-            from stiffness import cosine_class_stiffness
-        except ImportError as error:
-            raise harness.Unsupported("stiffness has no cosine_class_stiffness yet") from error
     return {"gram": gram, "class-matrices": class_matrices, "cosine-classes": cosine_classes}[settings["task"]]
 
 
@@ -83,8 +78,6 @@ def against_definition(folder, _):
     plain = gradient_gram(model, x, y, loss=networks.LOSS, method="jacobian")
     expected = class_stiffness(plain.cosine(), y, num_classes=classes)
     if settings["task"] == "cosine-classes":
-        from stiffness import cosine_class_stiffness
-
         found = cosine_class_stiffness(model, x, y, y, loss=networks.LOSS)
         return float(np.nanmax(np.abs(found - expected)))
     gram = gradient_gram(model, x, y, loss=networks.LOSS)

@@ -41,16 +41,21 @@ shown_stages: list = [0, 300, 10000, 40000]  # the stages that stand side by sid
 
 # %% tags=["hide-input"]
 from stiffness import charts, claims, notebook, results, summaries
-from stiffness.experiment import Experiment
 
 notebook.start()
 notebook.check_parameters()
+
+# %% tags=["experiments", "hide-input"]
+from stiffness.experiment import Experiment
+
 experiments = [
     Experiment(dataset=dataset, network=network, optimizer=optimizer, learning_rate=learning_rate,
                batch_size=batch_size, seed=seed, train_size=train_size, unit_length=unit_length,
                probe_size=probe_size, stages=stages)
     for seed in range(seeds)
 ]
+
+# %% tags=["hide-input"]
 table = results.runs(experiments)
 provenance = results.provenance(experiments)
 class_names = provenance["class_names"][0]

@@ -40,20 +40,26 @@ memorising_learning_rate: float = 0.0001  # and its learning rate
 import math
 
 from stiffness import charts, claims, notebook, results, summaries
-from stiffness.experiment import Experiment
 
 notebook.start()
 notebook.check_parameters()
+
+# %% tags=["experiments", "hide-input"]
+from stiffness.experiment import Experiment
+
 settings = {"dataset": dataset, "network": network, "optimizer": optimizer, "batch_size": batch_size,
             "permuted_fraction": permuted_fraction, "unit_length": unit_length, "probe_size": probe_size,
             "stages": stages}
-experiments = [Experiment(**settings, learning_rate=learning_rate, train_size=train_size, seed=seed)
-               for seed in range(seeds)]
+permuted = [Experiment(**settings, learning_rate=learning_rate, train_size=train_size, seed=seed)
+            for seed in range(seeds)]
 memorising = [Experiment(**settings, learning_rate=memorising_learning_rate, train_size=memorising_train_size,
                          seed=seed) for seed in range(seeds)]
+experiments = permuted + memorising
+
+# %% tags=["hide-input"]
 memorised = results.runs(memorising)
-table = results.runs(experiments)
-provenance = results.provenance(experiments)
+table = results.runs(permuted)
+provenance = results.provenance(permuted)
 class_names = provenance["class_names"][0]
 matrices = summaries.class_matrices(table, class_names)
 last = stages[-1]

@@ -106,4 +106,5 @@ def test_random_architectures(architecture):
     model, rng = model_of(architecture), np.random.default_rng(architecture["seed"])
     x = rng.integers(0, 7, (EXAMPLES, 5)) if architecture["rank"] == "tokens" else rng.normal(
         size=(EXAMPLES, *model.input_shape[1:])).astype(architecture["dtype"])
-    agrees(model, x, rng.integers(0, 3, EXAMPLES))
+    times = 1 + (architecture["seed"] % 4 == 0)  # compiling takes longer than all else, so not for every one
+    agrees(model, x, rng.integers(0, 3, EXAMPLES), times=times)

@@ -19,10 +19,21 @@ def test_every_setting_changes_the_address():
     assert len(addresses) == len(other) + 1
 
 
+def test_a_network_is_its_kind_and_widths():
+    assert Experiment().layers == ("fc", (500, 300, 100))
+    assert Experiment(network="cnn-16-32-32").layers == ("cnn", (16, 32, 32))
+
+
+def test_addresses_stay_what_they_are():
+    # a default of a new setting, or its type, must not move stored runs
+    assert Experiment().address == "mnist-fc-500-300-100-adam0.001-seed0-44136fa355b3"
+
+
 @pytest.mark.parametrize("wrong, match", [
     ({"dataset": "mnst"}, "dataset is 'mnst'; known are mnist, fashion_mnist"),
     ({"network": "fc"}, "network is 'fc'; expected a kind and its layers' widths, such as fc-500-300-100"),
     ({"network": "resnet-20"}, "network is 'resnet-20'"),
+    ({"network": "cnn-16-"}, "network is 'cnn-16-'; expected a kind"),
     ({"optimizer": "adm"}, "optimizer is 'adm'; known are adam, sgd"),
     ({"learning_rate": 0}, "learning_rate is 0.0; expected a positive"),
     ({"permuted_fraction": 2}, "permuted_fraction is 2"),

@@ -1,5 +1,8 @@
 """The engine against values by hand, finite differences, its plain twin, and the laws that a Gram matrix obeys."""
 
+import gc
+import weakref
+
 import keras
 import numpy as np
 import pytest
@@ -9,6 +12,7 @@ from hypothesis import strategies as st
 from keras import layers
 
 from stiffness import class_stiffness, gradient_gram
+from stiffness.engine import _CHECKED
 from stiffness.gram import cosine_class_stiffness
 
 CROSS_ENTROPY = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
@@ -381,6 +385,8 @@ INTEGERS = np.arange(36).reshape(6, 6) % 5
     (dict(y=np.eye(3)[[0, 1, 2, 0, 1, 2]]), ValueError, r"y has shape \(6, 3\), one-hot .* pass y.argmax"),
     (dict(loss="categorical_crossentropy"), ValueError, r"needs one-hot rows of 3; pass keras.utils.to_categorical"),
     (dict(loss=keras.losses.CategoricalCrossentropy()), ValueError, "needs one-hot rows of 3"),
+    (dict(y=np.eye(3)[[0, 1, 2, 0, 1, 2]] * 2, loss=keras.losses.BinaryCrossentropy(from_logits=True)), ValueError,
+     "the label of example 0 of y is 2.0, out of range for binary_crossentropy: expected 0 to 1"),
     (dict(x2=np.ones((2, 6)), y2=np.array([0])), ValueError, "x2 has 2 examples and y2 has 1"),
     (dict(x=INTEGERS), TypeError, r"x has dtype int64 and the model's input .* is float32; scale it as"),
     (dict(x=INTEGERS.astype("uint8")), TypeError, "x has dtype uint8"),
@@ -533,3 +539,73 @@ def test_errors_of_cosine_class_stiffness(change, match):
     x, y = examples(6)
     with pytest.raises(ValueError, match=match):
         cosine_class_stiffness(classifier(), x, y, **{"labels": np.arange(6) % 3, "loss": CROSS_ENTROPY} | change)
+
+
+def test_a_measurement_repeated_is_compiled_and_the_same():
+    model = classifier(layers.Dense(5, "tanh"), layers.LayerNormalization())
+    x, y = examples(7)
+    first, second, third = (gradient_gram(model, x, y, loss=CROSS_ENTROPY).products for _ in range(3))
+    graphs = _CHECKED[model].graphs
+    assert [type(graph) for graph in graphs.values()] == [tuple]
+    np.testing.assert_allclose(second, first, rtol=1e-5, atol=1e-7)
+    np.testing.assert_array_equal(third, second)
+    model.set_weights([w + 0.1 for w in model.get_weights()])  # a graph reads the weights as they are
+    fourth = gradient_gram(model, x, y, loss=CROSS_ENTROPY).products
+    assert _CHECKED[model].graphs is graphs
+    slow = gradient_gram(model, x, y, loss=CROSS_ENTROPY, method="jacobian").products
+    np.testing.assert_allclose(fourth, slow, rtol=1e-4, atol=1e-6)
+
+
+OUTSIDE = {"scale": 1.0}
+
+
+class ReadsPython(keras.Model):
+    """Its output depends on what its Python code reads, of its own and elsewhere."""
+
+    def __init__(self):
+        super().__init__()
+        self.dense, self.power = layers.Dense(3), 1
+
+    def call(self, x):
+        return self.dense(x**self.power * OUTSIDE["scale"])
+
+
+def test_what_the_models_code_reads_may_change_between_measurements():
+    model = ReadsPython()
+    x, y = examples(6)
+    model(x)
+
+    def copy_of(model):  # a measurement by another method would begin anew
+        other = ReadsPython()
+        other.power = model.power
+        other(x)
+        other.set_weights(model.get_weights())
+        return other
+
+    for power, outside in ((1, 1.0), (2, 1.0), (2, 3.0), (1, 3.0)):
+        model.power, OUTSIDE["scale"] = power, outside
+        found = [gradient_gram(model, x, y, loss=CROSS_ENTROPY).products for _ in range(3)]  # the last one compiled
+        slow = gradient_gram(copy_of(model), x, y, loss=CROSS_ENTROPY, method="jacobian").products
+        for fast in found:
+            np.testing.assert_allclose(fast, slow, rtol=1e-4, atol=1e-6)
+
+
+def test_freezing_a_layer_between_measurements():
+    model = classifier(layers.Dense(5, "tanh"), layers.Dense(4, "tanh"))
+    x, y = examples(6)
+    for _ in range(3):
+        whole = gradient_gram(model, x, y, loss=CROSS_ENTROPY)
+    model.layers[0].trainable = False
+    assert gradient_gram(model, x, y, loss=CROSS_ENTROPY).norms[0] < whole.norms[0]
+    agree(model, x, y)
+
+
+def test_measuring_keeps_no_model_alive():
+    model = classifier(layers.Dense(5, "tanh"))
+    for _ in range(3):
+        gradient_gram(model, *examples(4), loss=CROSS_ENTROPY)
+    gone = weakref.ref(model)
+    del model
+    keras.backend.clear_session()
+    gc.collect()
+    assert gone() is None

@@ -13,6 +13,7 @@ from stiffness import (
     within_class,
     zero_crossing,
 )
+from stiffness.measures import jackknife_errors
 
 S = np.array([[1, 1, -1], [1, 1, 0], [-1, 0, 1]])
 
@@ -106,7 +107,17 @@ def test_equation_7_against_its_definition():
     for row in table.itertuples():
         inside = (distance >= row.left) & ((distance < row.right) | (row.right == table["right"].max()))
         assert row.pairs == inside.sum() and row.stiffness == pytest.approx(s[inside].mean())
+        assert row.distance == pytest.approx(distance[inside].mean())
+        assert row.standard_error == pytest.approx(s[inside].std(ddof=1) / inside.sum() ** 0.5)
     assert table["pairs"].sum() == s.size
+
+
+def test_pairs_without_a_distance_or_outside_the_bins_do_not_count():
+    distance = np.array([[0, np.nan, 0.9], [np.nan, 0, 3], [0.9, 3, 0]])
+    table = stiffness_vs_distance(S, distance, bins=[0, 0.5, 1])
+    assert table[["pairs", "stiffness"]].values.tolist() == [[2, -1]] and table["left"].tolist() == [0.5]
+    single = stiffness_vs_distance(S, distance, bins=[0, 1], pairs=np.triu(np.ones((3, 3), bool), 1))
+    assert single["pairs"].item() == 1 and np.isnan(single["standard_error"].item())
 
 
 def test_equation_8_by_hand():
@@ -124,6 +135,50 @@ def test_equation_9_by_hand():
     assert critical_length(s, distance, [0, 0, 0, 1]) == pytest.approx(1.5)
     assert np.isnan(critical_length(-s, distance, [0, 0, 0, 1]))
     assert np.isnan(critical_length(s, distance, [0, 1, 2, 3]))
+
+
+def test_equation_9_against_a_library_fit():
+    rng = np.random.default_rng(0)
+    labels, distance = rng.integers(0, 3, 30), rng.uniform(0, 2, (30, 30))
+    s = rng.normal(1 - distance, 0.5)
+    s[3, 4] = np.nan
+    same = (labels[:, None] == labels) & ~np.eye(30, dtype=bool) & ~np.isnan(s)
+    slope, intercept = np.polyfit(distance[same], s[same], 1)
+    assert critical_length(s, distance, labels) == pytest.approx(-intercept / slope)
+
+
+def test_no_critical_length_where_every_pair_is_stiff():
+    distance = np.random.default_rng(0).uniform(0, 2, (40, 40))
+    assert np.isnan(critical_length(np.ones((40, 40)), distance, np.zeros(40, int)))
+
+
+def jackknife_by_loops(s, labels, num_classes, summary):
+    thetas = np.array([summary(class_stiffness(np.delete(np.delete(s, k, 0), k, 1), np.delete(labels, k),
+                                               num_classes=num_classes)) for k in range(len(labels))])
+    squares = 0
+    for c in set(labels):
+        own = thetas[labels == c]
+        squares += (len(own) - 1) / len(own) * np.sum((own - own.mean()) ** 2)
+    return squares**0.5
+
+
+@given(seed=st.integers(0, 10_000))
+@settings(max_examples=30, deadline=None)
+def test_jackknife_against_leaving_out_one_by_one(seed):
+    rng = np.random.default_rng(seed)
+    labels = rng.permutation(np.repeat(np.arange(3), rng.integers(1, 7, 3)))  # classes of one and of two too
+    s = rng.uniform(-1, 1, (len(labels), len(labels)))
+    s = s + s.T
+    s[0], s[:, 0] = np.nan, np.nan  # a zero gradient
+    expected = [jackknife_by_loops(s, labels, 4, summary) for summary in (within_class, between_classes)]
+    np.testing.assert_allclose(jackknife_errors(s, labels, num_classes=4), expected, atol=1e-12)
+
+
+def test_jackknife_of_a_mean_by_hand():
+    # s_ij = v_i + v_j: C(a, a) is twice the mean of v in class a, so its error is twice that of a mean
+    labels, v = np.repeat([0, 1], [4, 5]), np.random.default_rng(0).normal(size=9)
+    errors = np.array([v[labels == c].std(ddof=1) / np.sum(labels == c) ** 0.5 for c in (0, 1)])
+    assert jackknife_errors(v[:, None] + v, labels) == pytest.approx([np.hypot(*errors)] * 2)
 
 
 def test_distance_must_fit():

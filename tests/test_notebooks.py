@@ -9,6 +9,8 @@ import nbformat
 import papermill
 import pytest
 
+from publishing import refresh
+from publishing import results as publishing
 from publishing.refresh import NOTEBOOKS, NotebookError, derive, execute, sources, write
 from publishing.site import quick_profile, run_quick
 
@@ -130,3 +132,73 @@ def test_a_notebook_with_parameters_needs_a_quick_profile(tmp_path):
     write(derive(NOTEBOOKS / "fig03_class_stiffness_mnist.py"), tmp_path / "new.ipynb")
     with pytest.raises(NotebookError, match=r"new\.ipynb has parameters and no quick profile: write quick_new\.yaml"):
         quick_profile(tmp_path / "new.ipynb")
+
+
+@each_notebook
+def test_runs_are_named_in_a_cell_of_their_own(source):
+    cells = [(set(cell.metadata.get("tags", [])), cell.source) for cell in derive(source).cells]
+    drawn = [code for _, code in cells if "results.runs(" in code]
+    named = [code for tags, code in cells if "experiments" in tags]
+    assert len(named) == bool(drawn)
+    for code in named:  # so that the runs are known without the libraries that compute and draw
+        assert [line for line in code.splitlines() if "import" in line] == [
+            "from stiffness.experiment import Experiment"]
+        assert publishing.experiments_of(source)
+
+
+def test_the_readme_has_the_figures_and_their_computing_time():
+    assert publishing.figures_table() in publishing.README.read_text(encoding="utf-8"), "run: make refresh"
+
+
+RUNS = """\
+# %% [markdown]
+# # Figure {0}: a test
+
+# %% tags=["parameters"]
+seeds: int = {0}
+
+# %% tags=["experiments"]
+from stiffness.experiment import Experiment
+
+experiments = [Experiment(dataset="digits", network="fc-8", probe_size=30, train_size=100, stages=[0], seed=seed)
+               for seed in range(seeds)]
+
+# %%
+raise SystemExit("drawing is not for here")
+"""
+
+
+@pytest.fixture
+def two_figures(tmp_path, monkeypatch, results_folder):
+    for number in (1, 2):
+        (tmp_path / f"fig0{number}_test.py").write_text(RUNS.format(number), encoding="utf-8")
+    monkeypatch.setattr(refresh, "NOTEBOOKS", tmp_path)
+
+
+def make_results(monkeypatch, *arguments):
+    monkeypatch.setattr(sys, "argv", ["results", *arguments])
+    publishing.main()
+
+
+def test_results_are_computed_for_the_chosen_figures(two_figures, monkeypatch, capsys):
+    def table():
+        lines = capsys.readouterr().out.splitlines()[1:]
+        return [line.split()[:3] for line in lines]
+
+    for arguments, expected in (
+        (["--list"], [["fig01_test", "1", "1"], ["fig02_test", "2", "2"]]),
+        (["fig01"], [["fig01_test", "1", "0"]]),
+        (["--list", "fig02", "fig01"], [["fig02_test", "2", "1"], ["fig01_test", "1", "0"]]),  # they share a run
+    ):
+        with pytest.raises(SystemExit) as end:
+            make_results(monkeypatch, *arguments)
+        assert end.value.code is None and table() == expected
+    rows = publishing.figures_table().splitlines()[2:]
+    assert rows[0] == (
+        "| [Figure 1: a test](notebooks/fig01_test.ipynb) | `make results FIGURES=fig01` | 1 min, 1 run |")
+    assert rows[1].endswith("| not all computed yet |")
+
+
+def test_an_unknown_figure_is_an_error(two_figures, monkeypatch):
+    with pytest.raises(SystemExit, match="no notebook begins with fig9; there are fig01_test, fig02_test"):
+        make_results(monkeypatch, "fig9")

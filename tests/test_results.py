@@ -1,5 +1,6 @@
 """Stored runs: written whole, checked when read, set aside when damaged, computed when missing."""
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -7,23 +8,62 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from stiffness import results
+from stiffness import data, results
 from stiffness.experiment import Experiment
 
 EXPERIMENT = Experiment(dataset="digits", network="fc-16", probe_size=30, train_size=200, stages=(0, 5))
 REPOSITORY = results.REPOSITORY
 
 
+@pytest.fixture(scope="module")
+def computed(tmp_path_factory):
+    """A results folder with the run in it, computed once."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("STIFFNESS_RESULTS", str(tmp_path_factory.mktemp("computed")))
+        results.runs([EXPERIMENT], progress=False)
+        return results.path_of(EXPERIMENT)
+
+
 @pytest.fixture
-def stored(results_folder):
-    results.runs([EXPERIMENT], progress=False)
-    return results.path_of(EXPERIMENT)
+def stored(computed, results_folder):
+    results_folder.mkdir()
+    return Path(shutil.copy(computed, results_folder))
 
 
-def test_computed_once_then_read(stored, monkeypatch):
-    monkeypatch.setattr(results, "compute", lambda *_, **__: pytest.fail("computed again"))
-    table = results.runs([EXPERIMENT], progress=False)
+def test_computed_once_then_read(stored):
+    before = stored.read_bytes()  # the moment of computing is inside
+    table = results.runs([EXPERIMENT, EXPERIMENT], progress=False)
+    assert stored.read_bytes() == before
     assert table["seed"].unique().tolist() == [0] and {*results.COLUMNS, "seed"} == {*table.columns}
+    assert len(table) == 2 * len(results.load(stored))
+
+
+def test_every_run_has_one_thread_whatever_ran_beside_it(stored):
+    first = results.load(stored)
+    assert first.attrs["threads"] == 1
+    stored.unlink()
+    other = Experiment(**EXPERIMENT.settings() | {"seed": 1})
+    table = results.runs([other, EXPERIMENT], progress=False)
+    again = table[table["seed"] == 0].drop(columns="seed").reset_index(drop=True)
+    pd.testing.assert_frame_equal(again, first, check_exact=True)
+    assert results.provenance([other, EXPERIMENT])["threads"].tolist() == [1, 1]
+
+
+def test_a_run_that_fails_is_named_and_loses_no_other(results_folder):
+    failing = Experiment(**EXPERIMENT.settings() | {"probe_size": 590})
+    with pytest.raises(RuntimeError, match=f"1 of 2 .*\n{failing.address}: ValueError: .* lower probe_size"):
+        results.runs([failing, EXPERIMENT], progress=False)
+    assert results.stored(EXPERIMENT) is not None and results.stored(failing) is None
+
+
+def without_data(experiment, *, progress):
+    raise data.DataUnavailable(f"{experiment.dataset} is nowhere")
+
+
+def test_missing_data_is_told_apart(results_folder, monkeypatch):
+    monkeypatch.setattr(results, "compute", without_data)  # the process imports it from here
+    with pytest.raises(data.DataUnavailable, match="digits is nowhere"):
+        results.runs([EXPERIMENT], progress=False)
 
 
 def test_provenance_is_inside(stored):
@@ -31,6 +71,7 @@ def test_provenance_is_inside(stored):
     assert set(results.PROVENANCE) == inside.keys()
     assert inside["settings"] == EXPERIMENT.settings()
     assert inside["split_sizes"] == {"train": 200, "validation": 597}
+    assert inside["class_names"] == list("0123456789") and inside["super_classes"] is None
     assert len(inside["commit"]) == 40 or inside["commit"] == "unknown"
     assert results.provenance([EXPERIMENT])["wall_time_s"].item() > 0
 
@@ -59,14 +100,31 @@ def other_settings(path):
     table.to_parquet(path)
 
 
-@pytest.mark.parametrize("damage", [truncate, flip, empty, foreign, other_settings])
-def test_a_damaged_file_is_named_set_aside_and_computed_again(stored, damage):
-    whole = results.load(stored, EXPERIMENT)
+def older_form(path):
+    table = pd.read_parquet(path)
+    del table.attrs["format"]
+    table.drop(columns="space").to_parquet(path)
+
+
+DAMAGES = {truncate: "not a readable result", flip: "not a readable result", empty: "not a readable result",
+           foreign: "not a result of this project", other_settings: "a run of other settings",
+           older_form: "another form"}
+
+
+@pytest.mark.parametrize("damage, reason", DAMAGES.items(), ids=lambda value: getattr(value, "__name__", ""))
+def test_a_damaged_file_is_named_and_set_aside(stored, damage, reason):
     damage(stored)
     damaged = stored.read_bytes()
-    with pytest.warns(UserWarning, match=f"{stored.name}.* set aside"):
+    with pytest.warns(UserWarning, match=f"{stored.name}.* {reason}.* set aside"):
+        assert results.stored(EXPERIMENT) is None
+    assert stored.with_suffix(".parquet.set-aside").read_bytes() == damaged and not stored.exists()
+
+
+def test_a_damaged_file_is_computed_again(stored):
+    whole = results.load(stored, EXPERIMENT)
+    truncate(stored)
+    with pytest.warns(UserWarning, match="computed again"):
         again = results.runs([EXPERIMENT], progress=False)
-    assert stored.with_suffix(".parquet.set-aside").read_bytes() == damaged
     pd.testing.assert_frame_equal(again.drop(columns="seed"), whole)
 
 

@@ -24,6 +24,7 @@ PAIRWISE_POSITIONS = 8  # up to here positions are multiplied pair by pair where
 @dataclass(frozen=True)
 class Factors:
     parts: tuple
+    bias: bool = False  # of one position: the first factor has one more column, which is always 1
 
     def __len__(self):
         return self.parts[0].shape[0]
@@ -34,11 +35,23 @@ class Factors:
 
     def length(self):
         """Numbers of the gradient itself."""
-        return math.prod(part.shape[2] for part in self.parts)
+        first, *rest = [part.shape[2] for part in self.parts]
+        return (first + self.bias) * math.prod(rest)
+
+    @staticmethod
+    def joined(chunks):
+        """The features of the chunks' examples, one after another."""
+        return Factors(tuple(ops.concatenate(parts, axis=0) for parts in zip(*[c.parts for c in chunks])),
+                       chunks[0].bias)
 
     def products(self, other):
         """(n, m)"""
-        return sum(math.prod(map(autodiff.inner, a, b)) for a in self._steps() for b in other._steps())
+        terms = []
+        for a in self._steps():
+            for b in other._steps():
+                first, *rest = map(autodiff.inner, a, b)
+                terms.append(math.prod(rest, start=first + 1 if self.bias else first))
+        return sum(terms[1:], terms[0])
 
     def _steps(self):
         """For each position, the factors' matrices (n, k)."""
@@ -49,12 +62,15 @@ class Factors:
     def squares(self):
         """(n,)"""
         if self.parts[0].shape[1] == 1:
-            return math.prod(ops.sum(part[:, 0] ** 2, axis=1) for part in self.parts)
+            first, *rest = [ops.sum(part[:, 0] ** 2, axis=1) for part in self.parts]
+            return math.prod(rest, start=first + self.bias)
         return ops.sum(math.prod(ops.einsum("ntk,nsk->nts", part, part) for part in self.parts), axis=(1, 2))
 
     def weighted_sum(self, examples, weights):
         """(length,): the sum of weights[k] g_i over i = examples[k]."""
         first, *rest = [ops.take(part, examples, axis=0) for part in self.parts]
+        if self.bias:
+            first = ops.pad(first, [[0, 0], [0, 0], [0, 1]], constant_values=1)
         first = first * ops.reshape(ops.convert_to_tensor(weights, first.dtype), (-1, 1, 1))
         first, *rest = [ops.reshape(part, (-1, part.shape[-1])) for part in (first, *rest)]
         return ops.reshape(ops.matmul(ops.transpose(first), rest[0]) if rest else ops.sum(first, axis=0), (-1,))
@@ -65,11 +81,24 @@ class Rows:
         """ids: (n, T) rows of a table of that many rows, d: (n, T, k); an example's equal rows are added up."""
         self.n, self.table = len(ids), table
         keys, place = np.unique((ids + table * np.arange(self.n)[:, None]).reshape(-1), return_inverse=True)
-        self.d = np.zeros((len(keys), d.shape[-1]), d.dtype)
-        np.add.at(self.d, place, d.reshape(-1, d.shape[-1]))
-        self.examples, rows = np.divmod(keys, table)
+        added, self.steps = np.zeros((len(keys), d.shape[-1]), d.dtype), ids.shape[1]
+        np.add.at(added, place, d.reshape(-1, d.shape[-1]))
+        examples, rows = np.divmod(keys, table)
+        self._sort(rows, added, examples)
+
+    @classmethod
+    def joined(cls, chunks):
+        """The features of the chunks' examples, one after another."""
+        rows = object.__new__(cls)
+        starts = np.cumsum([0, *[len(chunk) for chunk in chunks]])
+        vars(rows).update(vars(chunks[0]), n=int(starts[-1]))
+        rows._sort(np.concatenate([chunk.rows for chunk in chunks]), np.concatenate([chunk.d for chunk in chunks]),
+                   np.concatenate([chunk.examples + start for chunk, start in zip(chunks, starts)]))
+        return rows
+
+    def _sort(self, rows, d, examples):
         order = np.argsort(rows, kind="stable")
-        self.rows, self.examples, self.d, self.steps = rows[order], self.examples[order], self.d[order], ids.shape[1]
+        self.rows, self.d, self.examples = rows[order], d[order], examples[order]
 
     def __len__(self):
         return self.n
@@ -122,6 +151,7 @@ class _Linear:
 
     names = ("kernel", "bias")
     without = ("activation",)
+    compiles = True  # `features` is made of tensor operations alone
     one_bias = False  # where each position adds the whole bias, it is one more input, which is always 1
 
     @staticmethod
@@ -140,8 +170,7 @@ class _Linear:
             for group in zip(*[cls.outer(*call) for call in same]):
                 factors = _joined(group)
                 if cls.one_bias and len(calls) == len(kernels) == len(biases) == factors[0].shape[1] == 1:
-                    a, d = factors
-                    return [Factors((ops.pad(a, [[0, 0], [0, 0], [0, 1]], constant_values=1), d))]
+                    return [Factors(factors, bias=True)]
                 features.append(_factors(*factors))
         return features + [_factors(sum(_flat(cls.bias(layer, d)) for layer, _, d in same)) for same in biases]
 
@@ -273,6 +302,7 @@ class _ScaleAndShift:
 
     names = ("gamma", "scale", "beta")
     without = ()
+    compiles = True
 
     @classmethod
     def tapped(cls, layer, call, tap, _):
@@ -327,6 +357,7 @@ class _ScaleAndShift:
 class _Embedding:
     names = ("embeddings",)
     without = ()
+    compiles = False  # tokens are sorted and counted
 
     @staticmethod
     def tapped(layer, call, tap, _):
@@ -342,6 +373,7 @@ class _ReversibleEmbedding:
 
     names = ("embeddings", "reverse_embeddings")
     without = ()
+    compiles = False
 
     @staticmethod
     def tapped(layer, call, tap, _):
@@ -374,6 +406,7 @@ class _Table:
 
     names = ("position_embeddings",)
     without = ()
+    compiles = True
 
     @staticmethod
     def tapped(layer, call, tap, _):
@@ -430,7 +463,7 @@ def _factors(a, d=None):
         return Factors((a,))
     positions, rows, columns = a.shape[1], a.shape[2], d.shape[2]
     pairwise = positions**2 * (rows + columns) < rows * columns and positions <= PAIRWISE_POSITIONS
-    return Factors((a, d) if positions == 1 or pairwise else (_flat(ops.einsum("nti,nto->nio", a, d)),))
+    return Factors((a, d) if positions == 1 or pairwise else (_flat(autodiff.outer(a, d)),))
 
 
 def _ids(ids, d):
@@ -483,7 +516,7 @@ def _patches(t, layer):
         window = tuple(slice(o * r, o * r + (out - 1) * s + 1, s)
                        for o, r, out, s in zip(offset, layer.dilation_rate, outs, layer.strides))
         slices.append(t[(slice(None), *window)])
-    return ops.reshape(ops.stack(slices, axis=-2), (t.shape[0], -1, len(slices), t.shape[-1]))
+    return ops.reshape(ops.concatenate(slices, axis=-1), (t.shape[0], -1, len(slices), t.shape[-1]))
 
 
 def _letters(equation, input_rank, output_rank):

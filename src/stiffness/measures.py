@@ -122,7 +122,7 @@ def jackknife_errors(s, labels, *, num_classes=None):
 
     The delete-one jackknife, by strata, as probe sets are drawn class by class: with theta_k the summary of C without
     example k, n_c the size of class c, theta_c the mean of theta_k over it,
-    error^2 = sum over c of (n_c - 1) / n_c * sum over k in c of (theta_k - theta_c)^2 (equation 10).
+    error^2 = sum over c of (n_c - 1) / n_c * sum over k in c of (theta_k - theta_c)^2.
     s: (n, n), symmetric; labels: (n,) class indices. Returns (within, between), NaN where the summary is. A class
     needs three examples to say anything: one is left out, and two make a pair. Raises as `class_stiffness`.
     Source: Arvesen 1969 (the jackknife of means over pairs); Jones 1974 (strata).

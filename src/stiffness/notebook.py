@@ -35,10 +35,13 @@ def summary(provenance):
     """Shows where the page's runs come from: sizes, seeds, wall time, device, versions, commit."""
     first = provenance.iloc[0]
     wall = provenance["wall_time_s"]
+    sizes = {settings["dataset"]: ", ".join(f"{n:,} {split}" for split, n in splits.items())
+             for settings, splits in zip(provenance["settings"], provenance["split_sizes"])}
     facts = {
-        "examples": ", ".join(f"{n:,} {split}" for split, n in first["split_sizes"].items()),
+        "number": f"{len(provenance)}",
+        "examples": "; ".join(f"{dataset}: {numbers}" for dataset, numbers in sizes.items()),
         "probe set": f"{first['settings']['probe_size']:,} validation examples, whose pairs are measured",
-        "seeds": ", ".join(str(settings["seed"]) for settings in provenance["settings"]),
+        "seeds": ", ".join(map(str, sorted({settings["seed"] for settings in provenance["settings"]}))),
         "wall time of a run": f"{wall.min():,.0f} to {wall.max():,.0f} s",
         "device": ", ".join(sorted(set(provenance["device"]))),
         "versions": ", ".join(f"{name} {number}" for name, number in first["versions"].items()),
@@ -53,12 +56,15 @@ def say(text):
     display(Markdown(text))
 
 
-def found(verdict):
-    """Shows a verdict at the end of a figure's page, and glues its parts for the scorecard."""
+def found(verdict, name=None):
+    """Shows a verdict at the end of a figure's page, and glues its parts for the scorecard.
+
+    name: that they are glued under, where more than one page judges the claim; by default the claim's.
+    """
     say(f"**{verdict.claim}: {verdict.verdict}.** {verdict.statement}\n\n*Measured:* {verdict.measured}.\n\n"
         f"*The rule.* {verdict.rule}")
     for part in ("measured", "verdict"):
-        glue(f"{verdict.claim}-{part}", HTML(escape(getattr(verdict, part))))
+        glue(f"{name or verdict.claim}-{part}", HTML(escape(getattr(verdict, part))))
 
 
 def glue(name, shown):

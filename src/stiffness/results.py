@@ -66,7 +66,8 @@ def compute_missing(experiments, *, progress=True):
     each in a process of its own with one thread, so that its numbers do not depend on how many cores there are.
 
     Where some fail the others are finished first. Then `stiffness.data.DataUnavailable` is raised where data is
-    missing, for anything else RuntimeError, which names the experiments and what went wrong.
+    missing, for anything else RuntimeError, which names the experiments and what went wrong. A script calls this
+    below `if __name__ == "__main__":`, as everything that starts processes.
     """
     missing = [e for e in dict.fromkeys(experiments) if stored(e) is None]
     if not missing:
@@ -83,8 +84,13 @@ def compute_missing(experiments, *, progress=True):
                 failed[futures[future]] = error
             bar.set_description(futures[future].address, refresh=False)
             bar.update()
-    finally:  # also where the user interrupts, which reaches the processes too
-        threads.shutdown(cancel_futures=True)
+    except KeyboardInterrupt:
+        threads.shutdown(wait=False, cancel_futures=True)
+        for process in multiprocessing.active_children():
+            process.terminate()
+        raise
+    finally:
+        threads.shutdown()
         bar.close()
     if failed:
         from stiffness.data import DataUnavailable  # needs scikit-learn, which drawing does without

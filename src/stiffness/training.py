@@ -97,10 +97,9 @@ class StageRecorder(StiffnessCallback):
         size = min(FIXED_SET, len(train_split))
         self.splits = {"train": train_split.take(np.sort(rng.choice(len(train_split), size, replace=False))),
                        "validation": dataset.validation}
-        self.subsets = [np.arange(len(probe))]
-        if len(probe) >= 3 * dataset.num_classes:  # fewer have no jackknife error
-            self.subsets = [data.probe_indices(probe.labels, n, experiment.probe_seed) for n in ERROR_SIZES
-                            if 3 * dataset.num_classes <= n < len(probe)] + self.subsets
+        subsets = [data.probe_indices(probe.labels, n, experiment.probe_seed) for n in ERROR_SIZES if n < len(probe)]
+        self.subsets = [chosen for chosen in (*subsets, np.arange(len(probe)))
+                        if len(chosen) >= 3 * dataset.num_classes]  # fewer have no jackknife error
         once = np.triu(np.ones((len(probe), len(probe)), bool), 1)
         self.pairs = {"all": once, "within_class": once & (probe.labels[:, None] == probe.labels)}
         self.awaited = list(experiment.stage_losses)

@@ -1,0 +1,116 @@
+# ---
+# jupyter:
+#   jupytext:
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # Figure 2: stiffness and over-fitting
+#
+# **What this page shows.** A network that trains for long on few images ends up learning them by heart: its loss on
+# them goes on falling while its loss on other images rises again. That is over-fitting. What becomes of stiffness,
+# measured on images that it has never trained on?
+#
+# Drawn are the two losses, and the two summaries of the [class stiffness matrix](../book/theory.md): stiffness *within
+# classes* and *between* them. The paper claims that when over-fitting sets in, stiffness within classes falls towards
+# 0, and stiffness between them first stays where it is, then falls towards 0 too (C3).
+
+# %% tags=["parameters", "hide-input"]
+datasets: list = ["mnist", "fashion_mnist"]  # or digits, which needs no download
+train_size: int = 1000  # training examples, class-balanced: few, so that they can be learnt by heart
+network: str = "fc-500-300-100"  # fully connected, widths of the hidden layers; v3's. v1's: fc-500-400-300-200-100
+optimizer: str = "adam"  # adam or sgd
+learning_rate: float = 0.001  # constant throughout training
+batch_size: int = 32  # examples in a step
+seeds: int = 5  # runs, with seeds 0, 1, ...: initialisation, training examples, order of the data
+unit_length: bool = False  # scale each input to length 1, as v3 does
+probe_size: int = 500  # validation examples whose pairs are measured
+stages: list = [0, 10, 30, 60, 100, 200, 300, 600, 1000, 2000, 3000, 6000, 10000, 20000]  # steps at which to measure
+
+# %% tags=["hide-input"]
+import pandas as pd
+from IPython.display import display
+
+from stiffness import charts, claims, notebook, results, summaries
+
+notebook.start()
+notebook.check_parameters()
+
+# %% tags=["experiments", "hide-input"]
+from stiffness.experiment import Experiment
+
+experiments = [
+    Experiment(dataset=dataset, network=network, optimizer=optimizer, learning_rate=learning_rate,
+               batch_size=batch_size, seed=seed, train_size=train_size, unit_length=unit_length,
+               probe_size=probe_size, stages=stages)
+    for dataset in datasets for seed in range(seeds)
+]
+
+# %% tags=["hide-input"]
+results.compute_missing(experiments)  # side by side
+table = pd.concat([results.runs([run]).assign(dataset=run.dataset) for run in experiments], ignore_index=True)
+provenance = results.provenance(experiments)
+tables = {dataset: table[table["dataset"] == dataset] for dataset in datasets}
+onsets = {dataset: summaries.onset(rows) for dataset, rows in tables.items()}
+
+# %% [markdown]
+# ## Stiffness and losses through training
+#
+# The vertical line marks the onset of over-fitting. The paper marks where the two losses part; here it is the stage
+# with the lowest mean validation loss, which can be computed. The bands are 95 % intervals over the runs.
+
+# %% tags=["hide-input"]
+for dataset, rows in tables.items():
+    mark = (onsets[dataset], "lowest validation loss")
+    display(charts.stiffness_evolution(rows, title=f"Figure 2. Stiffness through training, {dataset}", mark=mark))
+    display(charts.loss_evolution(rows, title=f"The losses of the same runs, {dataset}", mark=mark))
+
+# %% [markdown]
+# ## What was found
+
+# %% tags=["hide-input"]
+for dataset, rows in tables.items():
+    start, last = onsets[dataset], stages[-1]
+    train, validation = (summaries.loss_curves(rows, [f"{name}_loss"]).set_index("step")["mean"]
+                         for name in ("train", "validation"))
+    accuracy = [claims.interval(summaries.at(rows, "validation_accuracy", step), claims.percent)
+                for step in (start, last)]
+    notebook.say(
+        f"**{dataset}.** The validation loss is lowest after {start:,} steps, at {validation[start]:.2f}, where the "
+        f"training loss is {train[start]:.3g}; after {last:,} steps they are {validation[last]:.2f} and "
+        f"{train[last]:.1g}. The networks then classify {accuracy[1]} of the validation images rightly, at the onset "
+        f"{accuracy[0]}." + ("" if last > start else " So these runs do not over-fit.")
+    )
+    told = []
+    for quantity in ("within_class_sign", "between_classes_sign", "within_class_cosine", "between_classes_cosine"):
+        name = ", ".join(quantity.replace("_", " ").rsplit(" ", 1))
+        curve = summaries.stiffness_curves(rows, [quantity]).set_index("step")
+        after = curve.loc[start:]
+        highest = after["mean"].idxmax()
+        left = after["mean"].iloc[-1] / after["mean"].iloc[0]
+        reached = [step for step in after.index if after.loc[step, "low"] <= 0 <= after.loc[step, "high"]]
+        told.append(f"| {name} | {claims.interval(after.iloc[0])} | {claims.interval(after.loc[highest])}, "
+                    f"{highest:,} steps | {claims.interval(after.iloc[-1])} | "
+                    f"{claims.percent(left) if after['low'].iloc[0] > 0 else '–'} | "
+                    f"{f'{reached[0]:,} steps' if reached else 'never'} |")
+    notebook.say("\n".join(["| from the onset on | at the onset | highest | at the last stage | left of the onset's | "
+                            "interval first holds 0 |", "|---|---|---|---|---|---|", *told]))
+notebook.found(claims.overfitting_loses_stiffness(table))
+
+# %% [markdown]
+# ## The runs
+#
+# The first folded cell above holds this page's parameters. More training examples put the onset off:
+#
+# ```sh
+# papermill notebooks/fig02_overfitting.ipynb out.ipynb -p train_size 5000
+# ```
+
+# %% tags=["hide-input"]
+notebook.summary(provenance)

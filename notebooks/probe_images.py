@@ -1,0 +1,105 @@
+# ---
+# jupyter:
+#   jupytext:
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # How many images are enough?
+#
+# **What this page shows.** Stiffness is measured on a small sample, the *probe set*: 500 validation images where there
+# are 10 classes, 3,000 where there are 100. The paper's authors convinced themselves that this is enough (C12), and
+# do not show how. Other images would have given other numbers; how far apart?
+#
+# The answer comes from the sample itself. Leave one image out and the number moves a little; from how much it moves,
+# over all images in turn, follows its standard error. (This is the jackknife, class by class, as the sample is drawn.
+# Pairs share images, so the many pairs must not be counted as so many independent measurements.)
+#
+# The runs are those of [Figure 3](fig03_class_stiffness_mnist.ipynb) and [Figure 7](fig07_super_classes.ipynb).
+
+# %% tags=["parameters", "hide-input"]
+data_sets: dict = {  # for each: network, number of runs (seeds 0, 1, ...), probe images, steps at which to measure
+    "mnist": {"network": "fc-500-300-100", "seeds": 5, "probe_size": 500,
+              "stages": [0, 10, 30, 100, 300, 1000, 3000, 6000, 10000, 20000, 40000]},
+    "cifar100": {"network": "cnn-32-64-128-256", "seeds": 3, "probe_size": 3000,
+                 "stages": [0, 100, 300, 1000, 2000, 4000, 9000]},
+}
+
+# %% tags=["hide-input"]
+import pandas as pd
+
+from stiffness import charts, claims, notebook, results, summaries
+
+notebook.start()
+notebook.check_parameters()
+
+# %% tags=["experiments", "hide-input"]
+from stiffness.experiment import Experiment
+
+by_data = {
+    name: [Experiment(dataset=name, network=own["network"], probe_size=own["probe_size"], stages=own["stages"],
+                      seed=seed) for seed in range(own["seeds"])]
+    for name, own in data_sets.items()
+}
+experiments = [run for runs in by_data.values() for run in runs]
+
+# %% tags=["hide-input"]
+results.compute_missing(experiments)  # side by side
+tables = {name: results.runs(runs) for name, runs in by_data.items()}
+errors = pd.concat([summaries.probe_errors(table).assign(data=name) for name, table in tables.items()])
+
+# %% [markdown]
+# ## The error against the number of images
+#
+# Half the width of the 95 % interval, 1.96 standard errors, for parts of the probe set and for the whole of it. Of each
+# size the largest error is drawn that any stage of any run has. The lines fall as one over the square root of the
+# number of images, through the last point. Switch from the sign to the cosine.
+
+# %% tags=["hide-input"]
+charts.probe_error_curves(errors, (claims.SMALL, "small: below this line"), title="Error from the choice of images")
+
+# %% [markdown]
+# ## Against the spread over seeds
+#
+# The intervals elsewhere in this book are over seeds, with the images held fixed. Would other images have moved the
+# numbers more than another seed does? Both columns are standard deviations of one run's number, by sign stiffness:
+# what the choice of images gives it, and what the seed gives it, as root mean squares over the stages.
+
+# %% tags=["hide-input"]
+rows, told = ["| data | stiffness | images | from the images | from the seed |", "|---|---|---|---|---|"], []
+for name, table in tables.items():
+    spread = summaries.seed_spread(table)
+    for summary, words in charts.WORDS.items():
+        full = table[(table["quantity"] == f"{summary}_sign_error") & table["target_loss"].isna()]
+        full = full[full["probe_images"] == full["probe_images"].max()]
+        chosen = spread[(spread["summary"] == summary) & (spread["kind"] == "sign")]
+        from_images, from_seed = ((values**2).mean() ** 0.5 for values in (full["value"], chosen["value"]))
+        images = f"{full['probe_images'].max():,}" if len(full) else "unknown"
+        rows.append(f"| {name} | {words} | {images} | {from_images:.3f} | {from_seed:.3f} |")
+        told.append(from_images > from_seed)
+notebook.say("\n".join(rows))
+
+# %% [markdown]
+# ## What was found
+
+# %% tags=["hide-input"]
+notebook.found(claims.probe_images_suffice(tables))
+notebook.say(
+    f"In {sum(told)} of the {len(told)} rows of the table above the choice of images moves the number more than the "
+    "seed does. An interval over seeds does not contain that, as all runs are measured on the same images."
+)
+
+# %% [markdown]
+# ## The runs
+#
+# The first folded cell above holds this page's parameters.
+
+# %% tags=["hide-input"]
+for runs in by_data.values():
+    notebook.summary(results.provenance(runs))
