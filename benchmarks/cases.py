@@ -37,7 +37,7 @@ class Case:
 
 
 CASES = (
-    Case("mlp", MLP, (500, 100, 250, 1_000, 2_500, 5_000, 10_000), slow_to=1_000),
+    Case("mlp", MLP, (500, 100, 250, 1_000, 2_500, 5_000, 10_000), slow_to=500),
     Case("cnn-v3", {"architecture": "cnn", "input_shape": [32, 32, 3], "filters": [16, 32, 32], "classes": 10}, (500,)),
     Case("cnn-v1", {"architecture": "cnn", "input_shape": [32, 32, 3], "filters": [32, 64, 128, 256], "classes": 100},
          (3_000,)),

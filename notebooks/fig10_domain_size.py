@@ -69,9 +69,9 @@ layers = [space for space in sizes["space"].unique() if space != "input"]
 # ## In input space, by both definitions
 #
 # The first row of panels has the stiff domains of the first version, the others the critical length of the third, by
-# the cosine and by the sign. Lines are medians over the runs, bands reach from the least to the largest. The axes
-# give the distance as 1 − cosine, and the cosine, the first version's distance, in brackets. A triangle at the upper
-# edge says that there is no such distance: stiffness is positive, and does not fall to zero anywhere.
+# the cosine and by the sign. Lines are medians over the runs; bands reach from the least to the largest, or to the
+# panel's edge. The axes give the distance as 1 − cosine, and the cosine, the first version's distance, in brackets. A
+# triangle at the upper edge says that there is no such distance: stiffness is positive, and falls to zero nowhere.
 
 # %% tags=["hide-input"]
 charts.domain_sizes_against_rate(

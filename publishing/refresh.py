@@ -7,6 +7,7 @@ from pathlib import Path
 
 import jupytext
 import nbformat
+import yaml
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 
@@ -20,9 +21,11 @@ class NotebookError(RuntimeError):
 
 
 def sources(names: list[str] | None = None) -> list[Path]:
-    """The notebooks' text sources, in the order in which they run; `names` are stems, file names or paths."""
+    """The text sources of the notebooks in the book's table of contents; or those of `names`: stems, files, paths."""
     if not names:
-        return sorted(NOTEBOOKS.glob("*.py"))
+        parts = yaml.safe_load((ROOT / "_toc.yml").read_text(encoding="utf-8"))["parts"]
+        files = [ROOT / f"{chapter['file']}.py" for part in parts for chapter in part["chapters"]]
+        return [file for file in files if file.parent == NOTEBOOKS]
     found = [NOTEBOOKS / (Path(name).stem + ".py") for name in names]
     for path in found:
         if not path.is_file():

@@ -9,7 +9,7 @@ from stiffness.summaries import loss_curves, over_seeds, stiffness_curves
 STIFFNESS = alt.Scale(scheme="redblue", domain=[-1, 1], domainMid=0)
 KINDS = ["sign", "cosine"]
 MARK = "#9467bd"  # of what is marked in a chart: reads on white and on black
-PANEL = 265  # width of one of two panels side by side: a phone shows one whole
+PANEL = 262  # width of one of two panels side by side: a phone shows one whole
 ZERO = ["falls to zero there", "never falls to zero"]  # the two ways in which a size is drawn
 PAIRS = {"all": "all pairs", "within_class": "one class", "between_classes": "different classes"}
 FOUND = "found clusters"
@@ -346,11 +346,11 @@ def domain_sizes_against_rate(sizes, rows, *, title):
         panels = []
         for label, quantity, space in rows:
             same = sizes[(sizes["quantity"] == quantity) & (sizes["space"] == space)]
-            finite = same[["median", "largest"]].replace(np.inf, np.nan).max().max()
+            finite = same["median"].replace(np.inf, np.nan).max()  # of the medians: one run must not flatten them all
             shown = of_dataset[(of_dataset["quantity"] == quantity) & (of_dataset["space"] == space)]
             heading = [dataset, label] if label == rows[0][0] else label
-            panels.append(_size_panel(shown, 1.2 * finite if finite > 0 else 1, last=label == rows[-1][0]).properties(
-                width=PANEL - 30, height=130, title=alt.Title(heading, fontSize=13)))
+            panels.append(_size_panel(shown, 1.3 * finite if finite > 0 else 1, last=label == rows[-1][0]).properties(
+                width=PANEL - 27, height=130, title=alt.Title(heading, fontSize=13)))
             for loss, line in shown.sort_values("learning_rate").groupby("target_loss", sort=False):
                 ends = [_size_in_words(line["median"].iloc[at]) for at in (0, -1)]
                 told.append(f"{dataset}, {label}, loss {loss:g}: from {ends[0]} to {ends[1]}.")
