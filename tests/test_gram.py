@@ -590,6 +590,21 @@ def test_what_the_models_code_reads_may_change_between_measurements():
             np.testing.assert_allclose(fast, slow, rtol=1e-4, atol=1e-6)
 
 
+def test_attributes_may_change_between_measurements():
+    model = classifier(layers.Dense(5), layers.LeakyReLU(0.1))
+    x, y = examples(6)
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True, ignore_class=7)
+    y[0] = 0
+    for slope, ignored in ((0.1, 7), (0.9, 7), (0.9, 0)):
+        model.layers[1].negative_slope, loss.ignore_class = slope, ignored
+        loss._fn_kwargs["ignore_class"] = ignored
+        found = [gradient_gram(model, x, y, loss=loss).products for _ in range(3)]  # the last one compiled
+        slow = gradient_gram(keras.models.clone_model(model, clone_function=lambda layer: layer), x, y, loss=loss,
+                             method="jacobian").products
+        for fast in found:
+            np.testing.assert_allclose(fast, slow, rtol=1e-4, atol=1e-6)
+
+
 def test_freezing_a_layer_between_measurements():
     model = classifier(layers.Dense(5, "tanh"), layers.Dense(4, "tanh"))
     x, y = examples(6)
