@@ -83,24 +83,22 @@ for dataset, rows in tables.items():
                 for step in (start, last)]
     notebook.say(
         f"**{dataset}.** The validation loss is lowest after {start:,} steps, at {validation[start]:.2f}, where the "
-        f"training loss is {train[start]:.3g}; after {last:,} steps they are {validation[last]:.2f} and "
-        f"{train[last]:.1g}. The networks then classify {accuracy[1]} of the validation images rightly, at the onset "
-        f"{accuracy[0]}." + ("" if last > start else " So these runs do not over-fit.")
+        f"training loss is {train[start]:.2g}; after {last:,} steps they are {validation[last]:.2f} and "
+        f"{train[last]:.2g}. The training loss is lowest after {train.idxmin():,} steps, at {train.min():.2g}. The "
+        f"networks classify {accuracy[0]} of the validation images rightly at the onset, {accuracy[1]} at the last "
+        "stage." + ("" if last > start else " So these runs do not over-fit.")
     )
     told = []
     for quantity in ("within_class_sign", "between_classes_sign", "within_class_cosine", "between_classes_cosine"):
-        name = ", ".join(quantity.replace("_", " ").rsplit(" ", 1))
-        curve = summaries.stiffness_curves(rows, [quantity]).set_index("step")
-        after = curve.loc[start:]
-        highest = after["mean"].idxmax()
-        left = after["mean"].iloc[-1] / after["mean"].iloc[0]
-        reached = [step for step in after.index if after.loc[step, "low"] <= 0 <= after.loc[step, "high"]]
-        told.append(f"| {name} | {claims.interval(after.iloc[0])} | {claims.interval(after.loc[highest])}, "
-                    f"{highest:,} steps | {claims.interval(after.iloc[-1])} | "
-                    f"{claims.percent(left) if after['low'].iloc[0] > 0 else '–'} | "
-                    f"{f'{reached[0]:,} steps' if reached else 'never'} |")
-    notebook.say("\n".join(["| from the onset on | at the onset | highest | at the last stage | left of the onset's | "
-                            "interval first holds 0 |", "|---|---|---|---|---|---|", *told]))
+        after = summaries.stiffness_curves(rows, [quantity]).set_index("step").loc[start:]
+        extremes = [f"{claims.interval(after.loc[step])}, {step:,} steps"
+                    for step in (after["mean"].idxmax(), after["mean"].idxmin())]
+        zero = after.index[(after["low"] <= 0) & (after["high"] >= 0)]
+        told.append(" | ".join([
+            "| " + ", ".join(quantity.replace("_", " ").rsplit(" ", 1)), claims.interval(after.iloc[0]), *extremes,
+            claims.interval(after.iloc[-1]), (f"{zero[0]:,} steps" if len(zero) else "never") + " |"]))
+    notebook.say("\n".join(["| from the onset on | at the onset | highest | lowest | at the last stage | interval "
+                            "first holds 0 |", "|---|---|---|---|---|---|", *told]))
 notebook.found(claims.overfitting_loses_stiffness(table))
 
 # %% [markdown]

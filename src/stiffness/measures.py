@@ -6,6 +6,8 @@ Equations are numbered as on the book's theory page.
 import numpy as np
 import pandas as pd
 
+ROWS_AT_ONCE = 1024
+
 
 def class_stiffness(s, labels, labels2=None, *, num_classes=None):
     """Class stiffness matrix C(a, b) = E[ s_ij | label_i = a, label2_j = b, i != j ] (equation 4).
@@ -24,12 +26,15 @@ def class_stiffness(s, labels, labels2=None, *, num_classes=None):
     num_classes = largest + 1 if num_classes is None else num_classes
     if largest >= num_classes:
         raise ValueError(f"label {largest} is out of range for num_classes {num_classes}")
-    counted = ~np.isnan(s)
-    if own:
-        np.fill_diagonal(counted, False)
     rows, columns = np.eye(num_classes)[labels], np.eye(num_classes)[labels2]
-    pairs = rows.T @ counted @ columns
-    sums = rows.T @ np.where(counted, s, 0) @ columns
+    sums, pairs = np.zeros((2, num_classes, num_classes))
+    for start in range(0, len(s), ROWS_AT_ONCE):  # a copy of s in double precision would be the largest thing around
+        part, of_class = s[start : start + ROWS_AT_ONCE], rows[start : start + ROWS_AT_ONCE].T
+        counted = ~np.isnan(part)
+        if own:
+            np.fill_diagonal(counted[:, start:], False)
+        pairs += of_class @ counted @ columns
+        sums += of_class @ np.where(counted, part, 0) @ columns
     return _ratio(sums, pairs)
 
 

@@ -239,6 +239,15 @@ notebook.say(
     + (f" In {len(unfinished)} of the peers' measurements there was no result; the table says why." * bool(
         len(unfinished))))
 
+# %% tags=["hide-input"]
+chosen = at("mlp", "closed-form")
+if chosen is not None:
+    notebook.say(
+        f"A model's first measurements cost more: for {CASES['mlp']} and {sizes['mlp']:,} examples the first call, "
+        f"which compares the closed forms with the plain definition, took {three(chosen['warm_up'])} s, and the "
+        f"second, which compiles, {three(chosen['seconds'][0])} s. The median is that of the calls after the first."
+    )
+
 # %% [markdown]
 # ## The measurements
 #
