@@ -11,8 +11,8 @@ from stiffness import (
     between_classes,
     class_stiffness,
     critical_length,
-    stiffness_vs_distance,
     measures,
+    stiffness_vs_distance,
     within_class,
     zero_crossing,
 )
