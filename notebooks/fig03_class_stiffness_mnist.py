@@ -113,8 +113,9 @@ notebook.say(
     f"After {last:,} steps the networks read {claims.interval(accuracy, claims.percent)} of the validation images "
     f"rightly. Their validation loss is lowest after {best:,} steps, at {validation[best]:.3f}, and ends at "
     f"{validation[last]:.3f}, while within-class stiffness goes from {claims.interval(within[0])} to "
-    f"{claims.interval(within[1])}. The paper says that it falls as a network over-fits (C3); this page does not "
-    "judge that claim."
+    f"{claims.interval(within[1])}. The paper says that it falls as a network over-fits (C3). This page does "
+    "not judge that claim: late in training a part of the fall is rounding, as "
+    "[the method page](../book/method.md) says."
 )
 notebook.say(
     f"The claims are about the sign. By the cosine, stiffness between classes goes from "

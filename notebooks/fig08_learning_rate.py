@@ -22,6 +22,8 @@
 # [class stiffness matrix](../book/theory.md), over pairs of validation images. The paper claims that a higher rate
 # gives a higher one, on both data sets and at each of three losses (C6), and reads this as a regularising effect of the
 # learning rate: what is learnt in large steps is of use to more classes.
+#
+# At the lowest losses some of the signs are rounding; [the method page](../book/method.md) says why.
 
 # %% tags=["parameters", "hide-input"]
 losses: dict = {"mnist": [0.3, 0.1, 0.03], "fashion_mnist": [0.5, 0.4, 0.3]}  # data sets, and where each is measured

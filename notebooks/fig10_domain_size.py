@@ -23,6 +23,8 @@
 # length* ξ: where a straight line through the pairs of one class reaches zero. It claims that ξ shrinks (C9), which
 # this page does not judge. Both are drawn here, from the same runs. The [theory page](../book/theory.md) has the
 # equations.
+#
+# At the lowest losses some of the signs are rounding; [the method page](../book/method.md) says why.
 
 # %% tags=["parameters", "hide-input"]
 losses: dict = {"mnist": [0.3, 0.1, 0.03], "fashion_mnist": [0.5, 0.4, 0.3]}  # data sets, and where each is measured

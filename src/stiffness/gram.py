@@ -53,7 +53,8 @@ def gradient_gram(model, x, y=None, x2=None, y2=None, *, loss=None, method="auto
 
     W are all of the model's trainable variables; the model runs in inference mode and is left as it was found.
     L_i is the unreduced loss of example i alone: neither the batch's mean nor weight regularisation is in g_i. A loss
-    of several numbers an example (a sequence's) counts by their mean over what is not masked.
+    of several numbers an example (a sequence's) counts by their mean over what is not masked. Where a model is so sure
+    of a label that 1 - p is below single precision, the sign is rounding: give the loss dtype="float64" then.
 
     model: a built Keras model. x: (n, ...) and y: (n, ...), its examples; x may be a list or dictionary of inputs, or
     a `tf.data.Dataset` of (x, y) batches, without y. x2, y2: (m, ...) and (m, ...), the columns' examples; None takes
