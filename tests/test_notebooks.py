@@ -8,6 +8,7 @@ from pathlib import Path
 import nbformat
 import papermill
 import pytest
+import yaml
 
 from publishing import refresh
 from publishing import results as publishing
@@ -170,9 +171,14 @@ raise SystemExit("drawing is not for here")
 
 @pytest.fixture
 def two_figures(tmp_path, monkeypatch, results_folder):
+    notebooks = tmp_path / "notebooks"
+    notebooks.mkdir()
     for number in (1, 2):
-        (tmp_path / f"fig0{number}_test.py").write_text(RUNS.format(number), encoding="utf-8")
-    monkeypatch.setattr(refresh, "NOTEBOOKS", tmp_path)
+        (notebooks / f"fig0{number}_test.py").write_text(RUNS.format(number), encoding="utf-8")
+    chapters = [{"file": "book/index"}, *({"file": f"notebooks/fig0{number}_test"} for number in (1, 2))]
+    (tmp_path / "_toc.yml").write_text(yaml.safe_dump({"parts": [{"chapters": chapters}]}), encoding="utf-8")
+    monkeypatch.setattr(refresh, "ROOT", tmp_path)
+    monkeypatch.setattr(refresh, "NOTEBOOKS", notebooks)
 
 
 def make_results(monkeypatch, *arguments):
