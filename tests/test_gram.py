@@ -545,13 +545,13 @@ def test_a_measurement_repeated_is_compiled_and_the_same():
     model = classifier(layers.Dense(5, "tanh"), layers.LayerNormalization())
     x, y = examples(7)
     first, second, third = (gradient_gram(model, x, y, loss=CROSS_ENTROPY).products for _ in range(3))
-    graphs = _CHECKED[model].graphs
+    graphs = _CHECKED[model][0].graphs
     assert [type(graph) for graph in graphs.values()] == [tuple]
     np.testing.assert_allclose(second, first, rtol=1e-5, atol=1e-7)
     np.testing.assert_array_equal(third, second)
     model.set_weights([w + 0.1 for w in model.get_weights()])  # a graph reads the weights as they are
     fourth = gradient_gram(model, x, y, loss=CROSS_ENTROPY).products
-    assert _CHECKED[model].graphs is graphs
+    assert _CHECKED[model][0].graphs is graphs
     slow = gradient_gram(model, x, y, loss=CROSS_ENTROPY, method="jacobian").products
     np.testing.assert_allclose(fourth, slow, rtol=1e-4, atol=1e-6)
 
@@ -624,3 +624,67 @@ def test_measuring_keeps_no_model_alive():
     keras.backend.clear_session()
     gc.collect()
     assert gone() is None
+
+
+def sure(dtype, factor, activation=None):
+    """A network whose logits are that many times larger, so that 1 - p at the label is far below single precision."""
+    model = classifier(layers.Dense(20, "relu", dtype=dtype), layers.Dense(20, "tanh", dtype=dtype), dtype=dtype)
+    model.layers[-1].activation = keras.activations.get(activation)
+    model.layers[-1].kernel.assign(model.layers[-1].kernel * factor)
+    return model
+
+
+def plain_cross_entropy(y, logits):
+    """log(1 + sum over k != y of exp(z_k - z_y)), of which no term is a difference of numbers that are almost equal."""
+    at_label = keras.ops.one_hot(y, logits.shape[1], dtype=logits.dtype)
+    behind = logits - keras.ops.sum(logits * at_label, axis=1, keepdims=True)
+    return keras.ops.log1p(keras.ops.sum(keras.ops.exp(behind) * (1 - at_label), axis=1))
+
+
+@pytest.mark.parametrize("factor", [1, 50, 400])
+@pytest.mark.parametrize("activation, loss", [
+    (None, CROSS_ENTROPY), (None, keras.losses.CategoricalCrossentropy(from_logits=True)),
+    ("softmax", "sparse_categorical_crossentropy"), ("softmax", "categorical_crossentropy"),
+])
+def test_signs_of_a_sure_network(factor, activation, loss):
+    x, _ = examples(40)
+    exact, single = sure("float64", factor), sure("float32", factor, activation)
+    exact.set_weights(single.get_weights())
+    y = np.argmax(exact(x), axis=1)
+    slow = []
+    for one in range(len(x)):
+        with tf.GradientTape() as tape:
+            value = plain_cross_entropy(y[[one]], exact(x[[one]]))
+        gradient = tape.gradient(value, exact.trainable_weights)
+        slow.append(np.concatenate([np.ravel(g) for g in gradient]))
+    norms = np.array([np.abs(g).max() for g in slow])
+    norms *= [np.linalg.norm(g / size) for g, size in zip(slow, norms)]  # their squares have no double
+    cosine = np.array([g / norm for g, norm in zip(slow, norms)])
+    cosine = cosine @ cosine.T
+    assert factor == 1 or norms.min() < {50: 1e-10, 400: 1e-80}[factor]
+    labels = keras.utils.to_categorical(y, 3) if "sparse" not in str(getattr(loss, "name", loss)) else y
+    for method in ("auto", "jacobian"):
+        gram = gradient_gram(single, x, labels, loss=loss, method=method)
+        np.testing.assert_array_equal(gram.sign(), np.sign(cosine))
+        np.testing.assert_allclose(gram.cosine(), cosine, atol=1e-5)
+        np.testing.assert_allclose(gram.norms, norms, rtol=1e-3)  # 1 - p is e to the logits, which are rounded
+
+
+def test_the_products_of_sure_examples_are_as_single_precision_has_them():
+    x, _ = examples(40)
+    model = sure("float32", 150)
+    gram = gradient_gram(model, x, np.argmax(model(x), axis=1), loss=CROSS_ENTROPY)
+    assert gram.norms.min() < 1e-30 and (gram.norms > 0).all()
+    assert (gram.products == 0).any() and (gram.sign() != 0).all()
+    np.testing.assert_allclose(gram.products, gram.cosine() * np.outer(gram.norms, gram.norms), rtol=1e-4, atol=1e-37)
+
+
+@pytest.mark.parametrize("method", ["auto", "jacobian"])
+def test_a_loss_that_uses_the_weights_is_refused(method):
+    model = classifier(layers.Dense(5, "tanh"))
+
+    def loss(y, logits):
+        return plain_cross_entropy(y, logits) + keras.ops.sum(model.layers[0].kernel ** 2)
+
+    with pytest.raises(ValueError, match=r"the loss uses sequential.* besides the model's output"):
+        gradient_gram(model, *examples(5), loss=loss, method=method)

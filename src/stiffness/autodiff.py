@@ -1,7 +1,8 @@
 """The two backends' automatic differentiation behind one face: TensorFlow is the reference, JAX the alternative.
 
-`forward` is a function of `watch` that runs the model and returns (values, taps): the values are (n,), and a tap is
-(key, recorded, output), its output being what `watch` made of the k-th tapped one: watch(k, output).
+`forward` is a function of `watch` that runs the model and returns (values, other, taps): the values are (n,), other is
+what comes along, and a tap is (key, recorded, output), its output being what `watch` made of the k-th tapped one:
+watch(k, output).
 """
 
 from contextlib import contextmanager
@@ -35,16 +36,16 @@ if BACKEND == "tensorflow":
         return tf.matmul(a, d, transpose_a=True)
 
     def deltas(forward):
-        """(values, taps, deltas): deltas[k] is the gradient of the summed values at the k-th tap's output."""
+        """(other, taps, deltas): deltas[k] is the gradient of the summed values at the k-th tap's output."""
         def watch(_, output):
             tape.watch(output)
             return output
 
         # the tape follows the tapped outputs alone: the gradients of the weights, which cost the most, are not made
         with tf.GradientTape(watch_accessed_variables=False) as tape:
-            values, taps = forward(watch)
+            values, other, taps = forward(watch)
         outputs = [output for _, _, output in taps]
-        return values, taps, tape.gradient(values, outputs, unconnected_gradients="zero")
+        return other, taps, tape.gradient(values, outputs, unconnected_gradients="zero")
 
     def compiled(function, examples):
         """The function of examples like these, a nest of arrays, as one graph: twice as fast as operation by operation,
@@ -65,11 +66,18 @@ if BACKEND == "tensorflow":
         found = tape.gradient(values, [v.value for v in variables], unconnected_gradients="zero")
         return values, other, [tf.convert_to_tensor(gradient) for gradient in found]
 
-    def per_example(losses_of, variables):
-        """(losses, [(n, *shape)]): the gradient of each loss with respect to each variable, vectorised."""
+    def per_example(function, variables):
+        """(other, [(n, *shape)]) of a function that returns (values, other): the gradient of each value, vectorised."""
         with tf.GradientTape() as tape:
-            losses = losses_of()
-        return losses, tape.jacobian(losses, [v.value for v in variables], unconnected_gradients="zero")
+            values, other = function()
+        return other, tape.jacobian(values, [v.value for v in variables], unconnected_gradients="zero")
+
+    def slopes(losses_of, outputs):
+        """(losses, [(n, *shape)]): the losses of these outputs, and each one's gradient there."""
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(outputs)
+            losses = losses_of(outputs)
+        return losses, tape.gradient(losses, outputs, unconnected_gradients="zero")
 
 else:
     import jax
@@ -90,18 +98,18 @@ else:
 
         def run(watch):
             with keras.StatelessScope():  # what the model would write, such as the state of a generator, is dropped
-                values, taps = forward(watch)
+                values, other, taps = forward(watch)
             keys[:] = [key for key, _, _ in taps]
-            return values, [(recorded, output) for _, recorded, output in taps]
+            return values, other, [(recorded, output) for _, recorded, output in taps]
 
         def total(perturb):
-            values, taps = run(lambda k, output: output + perturb[k])
-            return values.sum(), (values, taps)
+            values, other, taps = run(lambda k, output: output + perturb[k])
+            return values.sum(), (other, taps)
 
-        outputs = jax.eval_shape(lambda: [output for _, output in run(lambda _, output: output)[1]])
+        outputs = jax.eval_shape(lambda: [output for _, output in run(lambda _, output: output)[-1]])
         zeros = [jax.numpy.zeros(output.shape, output.dtype) for output in outputs]
-        found, (values, taps) = jax.grad(total, has_aux=True)(zeros)
-        return values, [(key, *tap) for key, tap in zip(keys, taps)], found
+        found, (other, taps) = jax.grad(total, has_aux=True)(zeros)
+        return other, [(key, *tap) for key, tap in zip(keys, taps)], found
 
     def gradients(function, variables):
         def total(trained):
@@ -112,11 +120,18 @@ else:
         found, (values, other) = jax.grad(total, has_aux=True)([v.value for v in variables])
         return values, other, found
 
-    def per_example(losses_of, variables):
-        def losses(trained):
+    def per_example(function, variables):
+        def values_of(trained):
             with keras.StatelessScope(state_mapping=list(zip(variables, trained))):
-                values = losses_of()
-            return values, values
+                return function()
 
-        found, values = jax.jacrev(losses, has_aux=True)([v.value for v in variables])
-        return values, found
+        found, other = jax.jacrev(values_of, has_aux=True)([v.value for v in variables])
+        return other, found
+
+    def slopes(losses_of, outputs):
+        def total(outputs):
+            losses = losses_of(outputs)
+            return losses.sum(), losses
+
+        found, losses = jax.grad(total, has_aux=True)(outputs)
+        return losses, found

@@ -1,5 +1,6 @@
 """Turns examples into features, whose products are the Gram matrix: one forward and one backward pass of the model."""
 
+import functools
 import logging
 import math
 import weakref
@@ -12,7 +13,7 @@ import numpy as np
 from keras import ops
 
 from stiffness import autodiff
-from stiffness.examples import check_finite, check_labels, check_loss, take
+from stiffness.examples import check_finite, check_labels, check_loss, is_of_keras, slopes, take
 from stiffness.layers import Factors, rule_of
 
 SAMPLE = 2  # examples on which each layer's closed form is compared with the plain definition before it is used
@@ -23,7 +24,8 @@ ROUNDING = 1e-6  # of the largest layer's part; a layer whose whole gradient is 
 CHUNK = 100  # examples that are differentiated at once; larger vectorised chunks are slower
 LARGEST_BLOCK = 1024  # examples on a side of a tile; larger ones gain no speed
 
-_CHECKED = weakref.WeakKeyDictionary()  # model -> what its last check found
+_CHECKED = weakref.WeakKeyDictionary()  # model -> what its last checks found, the newest first
+KEPT = 2  # of these: a model is often measured with two losses, or on two sets, in turn
 _NEW, _SEEN, _EAGER = "new", "seen once", "cannot be compiled"
 
 log = logging.getLogger(__name__)
@@ -63,14 +65,15 @@ class Engine:
         self.dtype = np.dtype("float64" if any(v.dtype == "float64" for v in model.trainable_variables) else "float32")
         self.labels = _labels(model)
         groups = [] if method == "jacobian" else _groups(model)
-        known = _CHECKED.get(model)
-        if known is not None and known.signature == _signature(model, loss, rows, columns, method):
+        signature = _signature(model, loss, rows, columns, method)
+        known = next((known for known in _CHECKED.get(model, ()) if known.signature == signature), None)
+        if known:
             self.groups = [groups[number] for number in known.agree]
             self.output, self.width, self.length, self.working = known.output, known.width, known.length, known.working
             self._check_labels(rows, columns)
             self.graphs = known.graphs
         else:
-            self.groups, self.graphs, known = list(groups), {}, None
+            self.groups, self.graphs = list(groups), {}
             conclusive = self._check(rows, columns)
         self.trusted = set()  # the graphs that were made or compared in this measurement
         covered = {key for group in self.groups for key in group.variables}
@@ -85,44 +88,58 @@ class Engine:
         if known is None and conclusive:
             agree = tuple(groups.index(group) for group in self.groups)
             signature = _signature(model, loss, rows, columns, method)  # now, as a first call sets attributes
-            _CHECKED[model] = _Checked(signature, agree, self.output, self.width, self.length, self.working,
-                                       self.vectorised, self.graphs)
+            found = _Checked(signature, agree, self.output, self.width, self.length, self.working, self.vectorised,
+                             self.graphs)
+            _CHECKED[model] = (found, *_CHECKED.get(model, ()))[:KEPT]
         sizes = sum(math.prod(v.shape) for v in self.rest)
         self.width, self.length, self.working = self.width + sizes, self.length + sizes, self.working + sizes
 
     def features(self, x, y, start, x_name):
-        """start, x_name: where the examples come from, for errors."""
-        chunks = [self._features(*take((x, y), c), start + c.start, x_name) for c in blocks(len(y), self.chunk)]
+        """(features, scales): the examples' gradients are those of the features times their scales, (n,).
+
+        start, x_name: where the examples come from, for errors."""
+        chunks, scales = zip(*[self._features(*take((x, y), c), start + c.start, x_name)
+                               for c in blocks(len(y), self.chunk)])
         if len(chunks) == 1:
-            return chunks[0]
+            return chunks[0], scales[0]
         return {label: [type(parts[0]).joined(parts) for parts in zip(*[chunk.pop(label) for chunk in chunks])]
-                for label in list(chunks[0])}
+                for label in list(chunks[0])}, np.concatenate(scales)
 
     def _features(self, x, y, start, x_name):
         features = {}
         if self.groups:
-            losses, parts = self._losses_and_parts(x, y)
+            losses, scales, parts = self._losses_and_parts(x, y)
             check_finite(losses, start, x_name)
             features = {self.labels[group.key]: part for group, part in zip(self.groups, parts)}
         if self.rest:
-            losses, gradients = self._differentiated(x, y, self.vectorised)
+            (losses, scales), gradients = self._differentiated(x, y, self.vectorised)
             check_finite(losses, start, x_name)
             for variable, g in zip(self.rest, gradients):
                 g = self._cast(ops.reshape(g, (len(y), 1, -1)))
                 features.setdefault(self.labels[id(variable)], []).append(Factors((g,)))
-        return features
+        return features, ops.convert_to_numpy(scales).astype(float)
+
+    def _values(self, x, y):
+        """(values, (losses, scales)): a value's gradient is that of the loss over its scale, which is about the largest
+        entry at the model's outputs. So what a sure network's examples have is not too small for single precision."""
+        prediction = self.model(x, training=False)
+        losses, outputs, found = slopes(self.loss, y, prediction)
+        outputs, found = ([ops.reshape(part, (len(y), -1)) for part in parts] for parts in (outputs, found))
+        largest = functools.reduce(ops.maximum, [ops.max(ops.abs(slope), axis=1) for slope in found])
+        scales = 2 ** ops.floor(ops.log2(ops.where(largest > 0, largest, 1)))  # by a power of two nothing is rounded
+        values = sum(ops.sum(output * ops.cast(slope / scales[:, None], output.dtype), axis=1)
+                     for output, slope in zip(outputs, found))
+        return values, (losses, scales)
 
     def _differentiated(self, x, y, vectorised):
-        """(losses, [(n, *shape)]), the gradients of all variables without a closed form."""
-        def losses_of(which):
-            xs, ys = take((x, y), which)
-            return self.loss(ys, self.model(xs, training=False))
-
+        """((losses, scales), [(n, *shape)]), the gradients of all variables without a closed form."""
         if vectorised:
-            return autodiff.per_example(lambda: losses_of(slice(None)), self.rest)
-        losses, _, gradients = zip(*[autodiff.gradients(lambda i=i: (losses_of(slice(i, i + 1)), ()), self.rest)
-                                     for i in range(len(y))])
-        return ops.concatenate(losses, axis=0), [ops.stack(parts) for parts in zip(*gradients)]
+            return autodiff.per_example(lambda: self._values(x, y), self.rest)
+        _, others, gradients = zip(*[
+            autodiff.gradients(lambda i=i: self._values(*take((x, y), slice(i, i + 1))), self.rest)
+            for i in range(len(y))])
+        return ([ops.concatenate(parts, axis=0) for parts in zip(*others)],
+                [ops.stack(parts) for parts in zip(*gradients)])
 
     def _vectorises(self, rows):
         """Whether the backend can vectorise the jacobian, and does it right: TensorFlow does not for every layer, such
@@ -163,26 +180,26 @@ class Engine:
         return block, 1 + max(0, int(spare / (block * max(self.width, 1))))
 
     def _losses_and_parts(self, x, y):
-        """The losses, and the features of each group. From the second time on that examples of these shapes come, in
+        """(losses, scales, features of each group). From the second time on that examples of these shapes come, in
         this measurement or in one before, what makes them is one graph."""
         key = tuple((part.shape, part.dtype.str) for part in keras.tree.flatten((x, y)))
         graph = self.graphs.setdefault(key, _NEW)
         if graph is _SEEN and autodiff.compiled is not None:
             graph = self.graphs[key] = self._compiled_rightly(x, y)
         if isinstance(graph, tuple):
-            losses, parts = self._run(graph, x, y)
+            found = losses, _, _ = self._run(graph, x, y)
             if key in self.trusted or self._as_now(x, y, losses):
                 self.trusted.add(key)
-                return losses, parts
+                return found
             graph = self.graphs[key] = _NEW
         if graph is _NEW:
             self.graphs[key] = _SEEN
         return self._operation_by_operation(x, y)
 
     def _operation_by_operation(self, x, y):
-        losses, calls = self._calls(lambda: self.loss(y, self.model(x, training=False)), len(y))
+        (losses, scales), calls = self._calls(lambda: self._values(x, y), len(y))
         # a layer's calls are let go before the next layer's features are made
-        return losses, [group.rule.features(calls.pop(0)) for group in self.groups]
+        return losses, scales, [group.rule.features(calls.pop(0)) for group in self.groups]
 
     def _compiled_rightly(self, x, y):
         """What `_compiled` returns, or _EAGER where that fails or gives other gradients: some layers compute something
@@ -190,11 +207,11 @@ class Engine:
         sample = slice(0, SAMPLE)
         try:
             graph = self._compiled(x, y)
-            fast = self._run(graph, x, y)[1]
+            fast = self._run(graph, x, y)[-1]
         except Exception as error:  # of any type: a layer or a loss that makes no graph
             log.debug("the forward pass is not compiled: %r", error)
             return _EAGER
-        slow = self._operation_by_operation(*take((x, y), sample))[1]
+        slow = self._operation_by_operation(*take((x, y), sample))[-1]
         fast, slow = ([ops.convert_to_numpy(feature.squares())[sample] for features in parts for feature in features]
                       for parts in (fast, slow))
         tolerance = self._tolerance(*self.model._flatten_layers()) * max(map(np.max, slow), default=0)
@@ -208,7 +225,7 @@ class Engine:
         n, fixed = len(y), []
 
         def function(x, y):
-            losses, calls = self._calls(lambda: self.loss(y, self.model(x, training=False)), n)
+            (losses, scales), calls = self._calls(lambda: self._values(x, y), n)
             parts = []
             for group, own in zip(self.groups, calls):
                 if group.rule.compiles:
@@ -218,18 +235,18 @@ class Engine:
                 else:
                     fixed.append([group.layers.index(layer) for layer, _, _ in own])
                     parts.append([(a, d) for _, a, d in own])
-            return losses, parts
+            return losses, scales, parts
 
         return autodiff.compiled(function, (x, y)), fixed
 
     def _run(self, graph, x, y):
         graph, fixed = graph
-        losses, parts = graph(x, y)
+        losses, scales, parts = graph(x, y)
         features = []
         for group, part, facts in zip(self.groups, parts, fixed):
             features.append([Factors(tuple(own), bias) for own, bias in zip(part, facts)] if group.rule.compiles else
                             group.rule.features([(group.layers[place], *own) for own, place in zip(part, facts)]))
-        return losses, features
+        return losses, scales, features
 
     def _as_now(self, x, y, losses):
         """Whether a graph of a measurement before gives the losses that the model has now, on a few examples: what the
@@ -241,19 +258,20 @@ class Engine:
         return np.allclose(now, losses[:SAMPLE], rtol=self._tolerance(*self.model._flatten_layers()), atol=0)
 
     def _calls(self, values_of, n):
-        """(values, calls): for each group its calls (layer, recorded, d), d being the gradient at the output; it is
-        that of the SUM of the values, which at example i's activation is that of its own value alone."""
+        """(other, calls) of a function that returns (values, other): for each group its calls (layer, recorded, d), d
+        being the gradient at the output; it is that of the SUM of the values, which at example i's activation is that
+        of its own value alone."""
         def forward(watch):
             with _tapped(self.groups, watch) as taps:
-                return values_of(), taps
+                return *values_of(), taps
 
-        values, taps, deltas = autodiff.deltas(forward)
+        other, taps, deltas = autodiff.deltas(forward)
         calls = [[] for _ in self.groups]
         for ((number, layer), recorded, _), delta in zip(taps, deltas):
             if delta.shape[0] != n:
                 raise _NotByExample(number)
             calls[number].append((layer, *keras.tree.map_structure(self._cast, (recorded, delta))))
-        return values, calls
+        return other, calls
 
     def _cast(self, part):
         """Floats in the result's precision; the indices of an embedding as they are."""
@@ -279,7 +297,7 @@ class Engine:
             if start == 0:
                 self.output = getattr(predictions[0], "shape", None)
                 self._check_labels(rows, columns)
-                check_loss(self.loss, y, x_name, predictions)
+                check_loss(self.loss, y, x_name, predictions, self.model.trainable_variables)
                 if len(self.model.losses) > len(self.model._get_regularization_losses()):
                     raise ValueError("the model adds losses of its own (add_loss or an activity regulariser), which "
                                      "belong to a batch and to no example; remove them for measuring")
@@ -303,7 +321,7 @@ class Engine:
     def _calls_by_example(self, x, n):
         while True:
             try:
-                return self._calls(lambda: self._projected(x)[0], n)
+                return self._calls(lambda: self._projected(x)[:1] * 2, n)
             except _NotByExample as error:
                 del self.groups[error.args[0]]
 
@@ -376,12 +394,12 @@ def _signature(model, loss, rows, columns, method):
 
 def _of_keras(model, loss):
     """Whether all code that runs in the model and in the loss is Keras's own."""
-    parts = [loss.source, getattr(loss.source, "fn", loss.source)]
+    parts = []
     for layer in model._flatten_layers():
         parts += [layer, getattr(layer, "activation", None) or layer]
         if isinstance(layer, keras.layers.Lambda) or "call" in vars(layer):
             return False
-    return all(getattr(part, "__module__", "").startswith("keras.") for part in parts)
+    return is_of_keras(loss.source) and all(getattr(part, "__module__", "").startswith("keras.") for part in parts)
 
 
 def _weakly(thing):

@@ -3,6 +3,9 @@
 import keras
 import numpy as np
 from keras import ops
+from keras.src.backend import get_keras_mask, set_keras_mask  # public in name only
+
+from stiffness import autodiff
 
 
 def is_dataset(x):
@@ -48,7 +51,10 @@ def take(examples, which):
 
 
 def per_example(loss, model):
-    """A function (y_true, y_pred) -> (n,) losses; its attribute `given` is the loss itself, `source` as it came."""
+    """A function (y_true, y_pred) -> (n,) losses; its attribute `given` is the loss itself, `source` as it came.
+
+    Keras's own losses are computed in double precision where the backend has it, whatever the model's.
+    """
     if loss is None:
         loss = getattr(model, "loss", None)
         if loss is None:
@@ -62,9 +68,14 @@ def per_example(loss, model):
     if isinstance(loss, keras.losses.Loss):
         given, loss = loss, object.__new__(type(loss))  # copy.copy would make it from its configuration, without dtype
         vars(loss).update(vars(given), reduction="none")  # "mean" would scale every gradient with the batch
+    double = autodiff.BACKEND == "tensorflow" and is_of_keras(loss)
+    if double and isinstance(loss, keras.losses.Loss):
+        loss._dtype = "float64"
 
     def per_example(y_true, y_pred):
         n = y_true.shape[0]
+        if double:
+            y_pred = _replaced(y_pred, lambda part: ops.cast(part, "float64"))
         values = ops.convert_to_tensor(loss(y_true, y_pred))
         if values.ndim == 0 or values.shape[0] != n:
             raise ValueError(f"loss returned shape {tuple(values.shape)} for {n} examples; "
@@ -72,7 +83,7 @@ def per_example(loss, model):
         if values.ndim == 1:
             return values
         counted = ops.ones(values.shape, values.dtype)  # the mean is over what is neither masked nor ignored
-        mask, ignored = getattr(y_pred, "_keras_mask", None), getattr(loss, "ignore_class", None)
+        mask, ignored = get_keras_mask(y_pred), getattr(loss, "ignore_class", None)
         if mask is not None and mask.shape == values.shape:
             counted = counted * ops.cast(mask, values.dtype)
         if ignored is not None:
@@ -80,15 +91,90 @@ def per_example(loss, model):
         values, counted = (ops.reshape(part, (n, -1)) for part in (values, counted))
         return ops.sum(values * counted, axis=1) / ops.maximum(ops.sum(counted, axis=1), 1)
 
-    per_example.given, per_example.source = loss, source
+    per_example.given, per_example.source, per_example.double = loss, source, double
     return per_example
+
+
+def is_of_keras(loss):
+    parts = (loss, getattr(loss, "fn", loss))
+    return all((getattr(part, "__module__", None) or "").startswith("keras.") for part in parts)
+
+
+def _name(given):
+    return getattr(getattr(given, "fn", given), "__name__", "")
+
+
+def _is_float(part):
+    return hasattr(part, "dtype") and "float" in keras.backend.standardize_dtype(part.dtype)
+
+
+def _replaced(prediction, replace):
+    """The prediction with other float tensors, which keep what Keras attaches to them: the mask, and the logits that
+    its cross-entropies take instead of the probabilities."""
+    def one(part):
+        if not _is_float(part):
+            return part
+        new, logits = replace(part), _logits(part)
+        if new is not part:
+            set_keras_mask(new, get_keras_mask(part))
+            if logits is not None:
+                new._keras_logits = replace(logits)
+        return new
+
+    return keras.tree.map_structure(one, prediction)
+
+
+def _logits(part):
+    return getattr(part, "_keras_logits", None)
+
+
+def slopes(loss, y, prediction):
+    """(losses, outputs, slopes): the losses, and their gradients (n, *shape) at each of the model's outputs.
+
+    Where a model is sure of a label, p - 1 is rounding, and with it the sign of all that follows. The entries of the
+    other classes, p, are exact, and a cross-entropy's gradient at the logits sums to zero: so the label's is their sum.
+    """
+    parts = [part for part in keras.tree.flatten(prediction) if _is_float(part)]
+    outputs = list({id(part): part for part in [*parts, *map(_logits, parts)] if part is not None}.values())
+
+    def losses_of(replacements):
+        replacements = dict(zip(map(id, outputs), replacements))
+        return loss(y, _replaced(prediction, lambda part: replacements[id(part)]))
+
+    found = [ops.cast(ops.stop_gradient(output), "float64" if loss.double else output.dtype) for output in outputs]
+    losses, found = autodiff.slopes(losses_of, found)
+    logits = _softmax_logits(loss.given, prediction)
+    found = [_summing_to_zero(loss.given, y, slope) if output is logits else slope
+             for output, slope in zip(outputs, found)]
+    return losses, outputs, [ops.stop_gradient(slope) for slope in found]
+
+
+def _softmax_logits(given, prediction):
+    """The output of which a cross-entropy of Keras's takes the softmax, else None."""
+    if not is_of_keras(given) or not _name(given).endswith("categorical_crossentropy"):
+        return None
+    settings = getattr(given, "_fn_kwargs", {})
+    if settings.get("axis", -1) != -1 or not hasattr(prediction, "shape"):
+        return None
+    return prediction if settings.get("from_logits") else _logits(prediction)
+
+
+def _summing_to_zero(given, y, slope):
+    if _name(given).startswith("sparse"):
+        labels = ops.reshape(ops.cast(y, "int32"), slope.shape[:-1])
+        at_label = ops.one_hot(labels, slope.shape[-1], dtype=slope.dtype)  # of a label to be ignored, nowhere
+    else:
+        y = ops.cast(y, slope.dtype)
+        at_label = ops.cast((y == 1) & (ops.sum(y, axis=-1, keepdims=True) == 1), slope.dtype)
+    others = slope * (1 - at_label)
+    return others - at_label * ops.sum(others, axis=-1, keepdims=True)
 
 
 def check_labels(loss, y_name, y, output):
     """Names labels that do not fit the loss, before it fails or answers NaN somewhere inside. output: the shape of the
     model's, None where it has several."""
     given = loss.given
-    name = given.name if isinstance(given, keras.losses.Loss) else getattr(given, "__name__", "")
+    name = _name(given)
     if name == "binary_crossentropy" and ((y < 0) | (y > 1)).any():
         first = np.argwhere((y < 0) | (y > 1))[0]
         raise ValueError(f"the label of example {first[0]} of {y_name} is {y[tuple(first)]}, out of range for {name}: "
@@ -111,8 +197,8 @@ def check_labels(loss, y_name, y, output):
                          f"pass keras.utils.to_categorical({y_name}), or SparseCategoricalCrossentropy")
 
 
-def check_loss(loss, y, x_name, predictions):
-    """Refuses a loss that mixes examples; predictions: one of each example in y."""
+def check_loss(loss, y, x_name, predictions, variables):
+    """Refuses a loss that mixes examples or uses the model's weights; predictions: one of each example in y."""
     predictions = keras.tree.map_structure(lambda *parts: ops.concatenate(parts, axis=0), *predictions)
     together = ops.convert_to_numpy(loss(y, predictions))
     check_finite(together, 0, x_name)
@@ -120,6 +206,12 @@ def check_loss(loss, y, x_name, predictions):
     if not np.allclose(together, alone, rtol=1e-3, atol=1e-6):
         raise ValueError(f"the loss of example 0 is {together[0]:g} beside another example and {alone[0]:g} alone, so "
                          "it is no per-example loss; look for a mean or a normalisation over the batch in it")
+    fixed = keras.tree.map_structure(ops.stop_gradient, predictions)
+    _, _, gradients = autodiff.gradients(lambda: (loss(y, fixed), ()), variables)
+    used = [v.path for v, gradient in zip(variables, gradients) if np.any(ops.convert_to_numpy(gradient))]
+    if used:
+        raise ValueError(f"the loss uses {', '.join(used)} besides the model's output, so its gradient is more than "
+                         "what the output passes on; make what uses them a part of the model")
 
 
 def check_finite(losses, start, x_name):

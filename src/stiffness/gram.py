@@ -9,6 +9,7 @@ activations alone. The other kinds of layers are in `stiffness.layers`; what has
 from collections import Counter
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 from keras import ops
@@ -25,24 +26,52 @@ METHODS = ("auto", "closed-form", "jacobian")
 class Gram:
     """Inner products of loss gradients: products[i, j] = g_i . g_j, norms[i] = |g_i|, norms2[j] = |g_j|.
 
+    They are kept over a scale of each example: scaled[i, j] = products[i, j] / (scales[i] scales2[j]). The products of
+    examples that a network is sure of may be too small for single precision; the sign and the cosine need none.
     `shares` maps each layer's path to its part of the trace of the rows' Gram matrix (the parts sum to 1), and
     `layers`, where asked for, to its own (n, m) matrix (these sum to `products`).
     """
 
-    products: np.ndarray
-    norms: np.ndarray
-    norms2: np.ndarray
+    scaled: np.ndarray
+    scales: np.ndarray
+    scales2: np.ndarray
+    scaled_norms: np.ndarray
+    scaled_norms2: np.ndarray
     shares: dict = field(default_factory=dict)
-    layers: dict = field(default_factory=dict)
+    scaled_layers: dict = field(default_factory=dict)
+
+    @cached_property
+    def products(self):
+        """(n, m): g_i . g_j"""
+        return self._unscaled(self.scaled)
+
+    @cached_property
+    def layers(self):
+        return {label: self._unscaled(matrix) for label, matrix in self.scaled_layers.items()}
+
+    def _unscaled(self, matrix):
+        products = matrix * self.scales[:, None].astype(matrix.dtype)
+        products *= self.scales2.astype(matrix.dtype)
+        return products
+
+    @property
+    def norms(self):
+        """(n,): |g_i|"""
+        return self.scaled_norms * self.scales
+
+    @property
+    def norms2(self):
+        """(m,): |g_j|"""
+        return self.scaled_norms2 * self.scales2
 
     def sign(self):
         """(n, m) in {-1, 0, 1}: sign(g_i . g_j), the stiffness of v1 (equation 2)."""
-        return np.sign(self.products)
+        return np.sign(self.scaled)
 
     def cosine(self):
         """(n, m) in [-1, 1]: g_i . g_j / (|g_i| |g_j|), the stiffness of v3 (equation 3). NaN where a norm is 0."""
-        norms, norms2 = (np.where(norms > 0, norms, np.nan) for norms in (self.norms, self.norms2))
-        cosine = self.products / norms[:, None]
+        norms, norms2 = (np.where(norms > 0, norms, np.nan) for norms in (self.scaled_norms, self.scaled_norms2))
+        cosine = self.scaled / norms[:, None]
         cosine /= norms2
         return np.clip(cosine, -1, 1, out=cosine)
 
@@ -53,8 +82,9 @@ def gradient_gram(model, x, y=None, x2=None, y2=None, *, loss=None, method="auto
 
     W are all of the model's trainable variables; the model runs in inference mode and is left as it was found.
     L_i is the unreduced loss of example i alone: neither the batch's mean nor weight regularisation is in g_i. A loss
-    of several numbers an example (a sequence's) counts by their mean over what is not masked. Where a model is so sure
-    of a label that 1 - p is below single precision, the sign is rounding: give the loss dtype="float64" then.
+    of several numbers an example (a sequence's) counts by their mean over what is not masked. Cross-entropies of
+    Keras's are exact where a model is so sure of a label that 1 - p is below single precision, if the model's outputs
+    are logits, or with TensorFlow the softmax activation's; of other losses the sign is rounding there.
 
     model: a built Keras model. x: (n, ...) and y: (n, ...), its examples; x may be a list or dictionary of inputs, or
     a `tf.data.Dataset` of (x, y) batches, without y. x2, y2: (m, ...) and (m, ...), the columns' examples; None takes
@@ -118,7 +148,8 @@ def _sums_of_unit_gradients(engine, examples, labels, num_classes, block, x_name
     """([(num_classes, p)] for the parts p of the weights, how many gradients of each class are not zero)"""
     sums, counts = None, np.zeros(num_classes, int)
     for c in blocks(len(labels), block):
-        features = [f for fs in engine.features(*take(examples, c), c.start, x_name).values() for f in fs]
+        layers, _ = engine.features(*take(examples, c), c.start, x_name)  # a unit gradient needs no scale
+        features = [feature for parts in layers.values() for feature in parts]
         sums = sums or [np.zeros((num_classes, feature.length()), engine.dtype) for feature in features]
         norms = np.sqrt(ops.convert_to_numpy(sum(feature.squares() for feature in features)))
         for label in np.unique(labels[c]):
@@ -160,18 +191,24 @@ def _tiled(engine, rows, columns, memory_budget, per_layer):
     column_blocks = row_blocks if symmetric else blocks(m, block)
     products = np.empty((n, m), engine.dtype)
     squares, squares2 = np.zeros(n, engine.dtype), np.zeros(m, engine.dtype)
+    scales, scales2 = np.zeros(n), np.zeros(m)
     layers, traces = {}, Counter()
 
     def fill(group):  # a function, so that these features are let go before the next ones are made
-        lefts = [(r, engine.features(*take(rows, r), r.start, "x")) for r in row_blocks[group]]
-        if not symmetric:
-            for r, left in lefts:
-                squares[r] = _squares(left, traces)
+        lefts = []
+        for r in row_blocks[group]:
+            left, scales[r] = engine.features(*take(rows, r), r.start, "x")
+            lefts.append((r, left))
+            if not symmetric:
+                squares[r] = _squares(left, scales[r], traces)
         for c in column_blocks[group.start :] if symmetric else column_blocks:
             kept = [left for r, left in lefts if symmetric and r == c]
-            right = kept[0] if kept else engine.features(*take(columns, c), c.start, "x" if symmetric else "x2")
+            if kept:
+                right = kept[0]
+            else:
+                right, scales2[c] = engine.features(*take(columns, c), c.start, "x" if symmetric else "x2")
             if not symmetric and group.start == 0:
-                squares2[c] = _squares(right, Counter())
+                squares2[c] = _squares(right, scales2[c], Counter())
             for r, left in lefts:
                 if symmetric and c.start < r.start:
                     continue
@@ -181,7 +218,7 @@ def _tiled(engine, rows, columns, memory_budget, per_layer):
                     part = sum(parts[1:], parts[0]) if parts else np.zeros((r.stop - r.start, c.stop - c.start))
                     total = part if total is None else total + part
                     if symmetric and r == c and parts:
-                        traces[label] += float(np.sum(ops.convert_to_numpy(part).diagonal(), dtype=float))
+                        traces[label] += float(ops.convert_to_numpy(part).diagonal() @ scales[r]**2)
                     if per_layer:
                         _place(layers.setdefault(label, np.empty((n, m), engine.dtype)), r, c, part, symmetric)
                 _place(products, r, c, total, symmetric)
@@ -190,18 +227,19 @@ def _tiled(engine, rows, columns, memory_budget, per_layer):
         fill(group)
     if symmetric:
         squares = squares2 = products.diagonal().copy()
+        scales2 = scales
     trace = sum(traces.values())
     shares = {label: part / trace for label, part in traces.items()} if trace else {}
-    return Gram(products, np.sqrt(squares), np.sqrt(squares2), shares, layers)
+    return Gram(products, scales, scales2, np.sqrt(squares), np.sqrt(squares2), shares, layers)
 
 
-def _squares(features, traces):
-    """(n,) squared norms; adds each layer's part of their sum to its trace."""
+def _squares(features, scales, traces):
+    """(n,) squared norms over the squared scales; adds each layer's part of the norms' sum to its trace."""
     squares = 0
     for label, parts in features.items():
         part = ops.convert_to_numpy(sum(feature.squares() for feature in parts))
         squares = squares + part
-        traces[label] += float(np.sum(part, dtype=float))
+        traces[label] += float(part @ scales**2)
     return squares
 
 

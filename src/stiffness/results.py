@@ -22,7 +22,7 @@ from tqdm import tqdm
 from stiffness.experiment import Experiment
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-FORMAT = 2  # of the table: what is measured and in which columns; files of another are computed again
+FORMAT = 3  # of the table: what is measured and in which columns; files of another are computed again
 COLUMNS = (
     "stage", "step", "target_loss", "quantity", "class_a", "class_b", "space", "distance", "probe_images", "value",
 )

@@ -12,12 +12,14 @@ from tqdm import tqdm
 
 from stiffness import data, measures, models
 from stiffness.callback import StiffnessCallback
+from stiffness.gram import gradient_gram
 
 FIXED_SET = 5000  # training examples on which the training loss of a stage is measured, in inference mode
 STEPS_PER_EXECUTION = 50  # beyond this, longer executions are no faster
 EVALUATED_AT_ONCE = 1000  # examples; more are no faster
 DISTANCE_BINS = np.linspace(0, 2, 41)  # the same for all runs, so that curves average over seeds
 FEWEST_PAIRS = 20  # in a bin of the curve whose zero is sought: the mean of fewer signs is mostly noise
+FEW_PROBES = 1000  # up to so many, the signs with the loss in single precision are measured too
 ERROR_SIZES = (50, 100, 200, 500, 1000, 2000)  # of the probe set's subsets whose statistical error is stored
 COLUMNS = {"stage": "int64", "step": "int64", "target_loss": "float64", "quantity": "string", "class_a": "Int16",
            "class_b": "Int16", "space": "string", "distance": "float64", "probe_images": "Int32", "value": "float64"}
@@ -32,6 +34,8 @@ def train(experiment, *, progress=True):
 
     - those of `StiffnessCallback`; within_class_KIND_error and between_classes_KIND_error, their `jackknife_errors`
       for class-balanced subsets of the probe set and for the whole, of probe_images images;
+    - within_class_sign_single, between_classes_sign_single: the same signs where the loss is computed in single
+      precision and p - 1 is rounding, as in any framework's training step; for probe sets of up to 1,000 images;
     - by `space`: "input", "layer 1", ..., "logits", the vectors between whose directions the distance is 1 - cosine:
       distance_curve_PAIRS_KIND, mean stiffness in the bin of width 0.05 whose centre is `distance`, and
       distance_pairs_PAIRS, its number of pairs, PAIRS being all or within_class, each pair once;
@@ -118,6 +122,15 @@ class StageRecorder(StiffnessCallback):
         self.representations = models.representations(model)
         self.evaluate = _evaluation(model)
 
+    def measure(self):
+        rows = super().measure()
+        if len(self.x) <= FEW_PROBES:
+            sign = gradient_gram(self.model, self.x, self.y, loss=_in_single_precision).sign()
+            C = measures.class_stiffness(sign, self.labels, num_classes=self.num_classes)
+            rows += [{"quantity": "within_class_sign_single", "value": measures.within_class(C)},
+                     {"quantity": "between_classes_sign_single", "value": measures.between_classes(C)}]
+        return rows
+
     def rows_of(self, stiffness):
         rows = super().rows_of(stiffness) + self.error_rows(stiffness)
         spaces = {"input": self.x} | self.representations.predict(self.x, batch_size=EVALUATED_AT_ONCE // 2, verbose=0)
@@ -175,6 +188,11 @@ class StageRecorder(StiffnessCallback):
 
     def on_train_end(self, logs=None):
         self.bar.close()
+
+
+def _in_single_precision(labels, logits):
+    """Keras's cross-entropy as it is; a loss of Keras's own would be measured in double precision."""
+    return keras.losses.sparse_categorical_crossentropy(labels, logits, from_logits=True)
 
 
 def _training_examples(split, experiment):
