@@ -37,8 +37,6 @@ max_steps: int = 30000  # where a loss that is not reached is given up, by all b
 first_stages: list = [0, 10, 30, 100, 300, 1000, 3000, 6000, 10000]  # of the first network: its runs are Figure 6's
 
 # %% tags=["hide-input"]
-import pandas as pd
-
 from stiffness import charts, claims, notebook, results, summaries
 
 notebook.start()
@@ -56,8 +54,7 @@ experiments = [
 ]
 
 # %% tags=["hide-input"]
-results.compute_missing(experiments)  # side by side
-table = pd.concat([results.runs([run]).assign(network=run.network) for run in experiments], ignore_index=True)
+table = results.runs(experiments, "network")
 provenance = results.provenance(experiments)
 networks = convolutional + connected
 pairs = list(zip(convolutional, connected))

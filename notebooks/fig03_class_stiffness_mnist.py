@@ -71,8 +71,7 @@ last = stages[-1]
 # %% tags=["hide-input"]
 charts.class_matrices(
     matrices, shown_stages, "sign", title=["Figure 3. Class stiffness (sign)", dataset],
-    description=f"{len(shown_stages)} heat maps of the class stiffness matrix of a {network} network on {dataset}. "
-    + charts.in_words(matrices, shown_stages, ["sign"]),
+    of=f"a {network} network on {dataset}",
 )
 
 # %% [markdown]
@@ -82,11 +81,8 @@ charts.class_matrices(
 # between the gradients (its third version), which also says how strongly two examples help each other.
 
 # %% tags=["hide-input"]
-charts.class_matrix_slider(
-    matrices, title=f"Class stiffness on {dataset}",
-    description=f"The class stiffness matrix at each of {len(stages)} stages of training, chosen by a slider, for the "
-    f"sign or the cosine. {charts.in_words(matrices, stages)}",
-)
+charts.class_matrix_slider(matrices, title=f"Class stiffness on {dataset}",
+                           of=f"a {network} network on {dataset}")
 
 # %% [markdown]
 # ## The two summaries
@@ -113,9 +109,8 @@ notebook.say(
     f"After {last:,} steps the networks read {claims.interval(accuracy, claims.percent)} of the validation images "
     f"rightly. Their validation loss is lowest after {best:,} steps, at {validation[best]:.3f}, and ends at "
     f"{validation[last]:.3f}, while within-class stiffness goes from {claims.interval(within[0])} to "
-    f"{claims.interval(within[1])}. The paper says that it falls as a network over-fits (C3). This page does "
-    "not judge that claim: late in training a part of the fall is rounding, as "
-    "[the method page](../book/method.md) says."
+    f"{claims.interval(within[1])}. The paper says that it falls as a network over-fits (C3); "
+    "[Figure 2](fig02_overfitting.ipynb) judges that."
 )
 notebook.say(
     f"The claims are about the sign. By the cosine, stiffness between classes goes from "

@@ -72,20 +72,15 @@ last = stages[-1]
 # %% tags=["hide-input"]
 charts.class_matrices(
     matrices, shown_stages, "sign", title=["Figure 4. Class stiffness (sign)", f"{dataset}, permuted labels"],
-    description=f"{len(shown_stages)} heat maps of the class stiffness matrix of a {network} network trained on "
-    f"{dataset} with {permuted_fraction:.0%} of the labels permuted. "
-    + charts.in_words(matrices, shown_stages, ["sign"]),
+    of=f"a {network} network on {dataset} with {permuted_fraction:.0%} of the labels permuted",
 )
 
 # %% [markdown]
 # ## All measured stages
 
 # %% tags=["hide-input"]
-charts.class_matrix_slider(
-    matrices, title=f"Class stiffness on {dataset} with permuted labels",
-    description=f"The class stiffness matrix at each of {len(stages)} stages of training on permuted labels, chosen by "
-    f"a slider, for the sign or the cosine. {charts.in_words(matrices, stages)}",
-)
+charts.class_matrix_slider(matrices, title=f"Class stiffness on {dataset} with permuted labels",
+                           of=f"a {network} network on {dataset} with {permuted_fraction:.0%} of the labels permuted")
 
 # %% [markdown]
 # ## The two summaries

@@ -66,19 +66,15 @@ last = stages[-1]
 # %% tags=["hide-input"]
 charts.class_matrices(
     matrices, shown_stages, "sign", title=["Figure 6. Class stiffness (sign)", dataset],
-    description=f"{len(shown_stages)} heat maps of the class stiffness matrix of a {network} network on {dataset}. "
-    + charts.in_words(matrices, shown_stages, ["sign"]),
+    of=f"a {network} network on {dataset}",
 )
 
 # %% [markdown]
 # ## All measured stages
 
 # %% tags=["hide-input"]
-charts.class_matrix_slider(
-    matrices, title=f"Class stiffness on {dataset}",
-    description=f"The class stiffness matrix at each of {len(stages)} stages of training, chosen by a slider, for the "
-    f"sign or the cosine. {charts.in_words(matrices, stages)}",
-)
+charts.class_matrix_slider(matrices, title=f"Class stiffness on {dataset}",
+                           of=f"a {network} network on {dataset}")
 
 # %% [markdown]
 # ## The two summaries, and the losses

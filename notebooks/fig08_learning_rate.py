@@ -22,8 +22,6 @@
 # [class stiffness matrix](../book/theory.md), over pairs of validation images. The paper claims that a higher rate
 # gives a higher one, on both data sets and at each of three losses (C6), and reads this as a regularising effect of the
 # learning rate: what is learnt in large steps is of use to more classes.
-#
-# At the lowest losses some of the signs are rounding; [the method page](../book/method.md) says why.
 
 # %% tags=["parameters", "hide-input"]
 losses: dict = {"mnist": [0.3, 0.1, 0.03], "fashion_mnist": [0.5, 0.4, 0.3]}  # data sets, and where each is measured
@@ -38,8 +36,6 @@ probe_size: int = 500  # validation examples whose pairs are measured
 max_steps: int = 40000  # a run that has not reached its losses by then ends without them
 
 # %% tags=["hide-input"]
-import pandas as pd
-
 from stiffness import charts, claims, notebook, results, summaries
 
 notebook.start()
@@ -56,9 +52,7 @@ experiments = [
 ]
 
 # %% tags=["hide-input"]
-results.compute_missing(experiments)  # side by side
-table = pd.concat([results.runs([run]).assign(dataset=run.dataset, learning_rate=run.learning_rate)
-                   for run in experiments], ignore_index=True)
+table = results.runs(experiments, "dataset", "learning_rate")
 provenance = results.provenance(experiments)
 stops = summaries.stops(table, losses)
 
@@ -88,9 +82,8 @@ for (dataset, loss), own in stops.groupby(["dataset", "target_loss"], sort=False
 notebook.say("\n".join(rows))
 short = stops[stops["runs"] < seeds]
 if len(short):
-    notebook.say(f"Not every run came down to every loss within {max_steps:,} steps: " + "; ".join(
-        f"{row.dataset}, loss {row.target_loss:g}, rate {row.learning_rate:g}: {row.runs} of {seeds} runs"
-        for row in short.itertuples()) + ". The means there are over those that did.")
+    notebook.say(f"Not every run came down to every loss within {max_steps:,} steps: {claims.reached(short, seeds)}. "
+                 "The means there are over those that did.")
 
 # %% [markdown]
 # ## What was found

@@ -37,9 +37,7 @@ probe_size: int = 500  # validation examples whose pairs are measured
 max_steps: int = 40000  # a run that has not reached its losses by then ends without them
 
 # %% tags=["hide-input"]
-import pandas as pd
-
-from stiffness import charts, claims, notebook, results, summaries
+from stiffness import charts, claims, measures, notebook, results, summaries
 
 notebook.start()
 notebook.check_parameters()
@@ -55,8 +53,7 @@ experiments = [
 ]
 
 # %% tags=["hide-input"]
-results.compute_missing(experiments)  # side by side
-table = pd.concat([results.runs([run]).assign(dataset=run.dataset) for run in experiments], ignore_index=True)
+table = results.runs(experiments, "dataset")
 table = table[table["target_loss"] == table["dataset"].map(shown_losses)]
 provenance = results.provenance(experiments)
 curves = summaries.distance_curves(table, ["dataset"])
@@ -84,7 +81,7 @@ charts.stiffness_against_distance(curves, domains, title="Figure 9. Stiffness ag
 
 # %% tags=["hide-input"]
 def size(value):
-    return f"{value:.2f} ({claims.signed(1 - value)})" if value < summaries.FARTHEST else "none"
+    return f"{value:.2f} ({claims.signed(1 - value)})" if value < measures.FARTHEST else "none"
 
 
 wide = medians.pivot(index=["dataset", "space"], columns="quantity", values="median").loc[

@@ -23,8 +23,6 @@
 # length* ξ: where a straight line through the pairs of one class reaches zero. It claims that ξ shrinks (C9), which
 # this page does not judge. Both are drawn here, from the same runs. The [theory page](../book/theory.md) has the
 # equations.
-#
-# At the lowest losses some of the signs are rounding; [the method page](../book/method.md) says why.
 
 # %% tags=["parameters", "hide-input"]
 losses: dict = {"mnist": [0.3, 0.1, 0.03], "fashion_mnist": [0.5, 0.4, 0.3]}  # data sets, and where each is measured
@@ -40,9 +38,8 @@ max_steps: int = 40000  # a run that has not reached its losses by then ends wit
 
 # %% tags=["hide-input"]
 import numpy as np
-import pandas as pd
 
-from stiffness import charts, claims, notebook, results, summaries
+from stiffness import charts, claims, measures, notebook, results, summaries
 
 notebook.start()
 notebook.check_parameters()
@@ -58,9 +55,7 @@ experiments = [
 ]
 
 # %% tags=["hide-input"]
-results.compute_missing(experiments)  # side by side
-table = pd.concat([results.runs([run]).assign(dataset=run.dataset, learning_rate=run.learning_rate)
-                   for run in experiments], ignore_index=True)
+table = results.runs(experiments, "dataset", "learning_rate")
 table = table[table["target_loss"].notna()]
 provenance = results.provenance(experiments)
 sizes = summaries.domain_sizes(table)
@@ -105,9 +100,7 @@ charts.domain_sizes_against_rate(medians, [(space, "critical_length_cosine", spa
 # %% tags=["hide-input"]
 short = summaries.stops(table, losses).query("runs < @seeds")
 if len(short):
-    notebook.say("Not every run came down to every loss: " + "; ".join(
-        f"{row.dataset}, loss {row.target_loss:g}, rate {row.learning_rate:g}: {row.runs} of {seeds} runs"
-        for row in short.itertuples()) + ".")
+    notebook.say(f"Not every run came down to every loss: {claims.reached(short, seeds)}.")
 notebook.found(claims.domain_grows_with_rate(table))
 trends = summaries.trends(sizes, ["dataset", "target_loss", "space", "quantity"], "learning_rate",
                           summaries.rank_correlation, bounds=summaries.STIFFNESS)
@@ -152,7 +145,7 @@ domain, length = (
     for name in ("stiff_domain_size_sign", "critical_length_cosine"))
 lengths = sizes[(sizes["quantity"] == "critical_length_cosine") & (sizes["space"] == "input")].set_index(run)["value"]
 pairs = table[(table["quantity"] == "distance_pairs_within_class") & (table["space"] == "input") & (table["value"] > 0)]
-farthest = pairs.groupby(run)["distance"].max() + summaries.BIN / 2
+farthest = pairs.groupby(run)["distance"].max() + measures.BIN / 2
 notebook.say(
     "A straight line can be followed farther than there are pairs: in input space ξ by cosine lies beyond the farthest "
     f"pair of one class in {(lengths > farthest.reindex(lengths.index)).sum()} of {len(lengths)} cases of run and loss."

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from stiffness import charts, claims, rendering, summaries, training
+from stiffness import charts, claims, rendering, summaries
 from stiffness.measures import between_classes, within_class
 
 STEPS = (0, 10, 100)
@@ -99,15 +99,15 @@ def test_class_matrices_and_charts_of_a_table():
     assert charts.in_words(matrices, [0, 100], ["sign"]) == (
         "At initialisation the mean stiffness is: sign 0.50 within classes and 0.00 between them. "
         "After 100 steps the mean stiffness is: sign 0.50 within classes and -0.50 between them.")
-    for chart in (charts.class_matrices(matrices, [0, 100], "sign", title="t", description="d"),
-                  charts.class_matrix_slider(matrices, title="t", description="d")):
+    for chart in (charts.class_matrices(matrices, [0, 100], "sign", title="t", of="a network"),
+                  charts.class_matrix_slider(matrices, title="t", of="a network")):
         assert {"text/html", "image/svg+xml", "text/plain"} == rendering.render(chart.to_dict()).keys()
 
 
 def test_a_stage_that_was_not_measured_is_named():
     matrices = summaries.class_matrices(table(lambda *_: matrix(1, 0)), list("abcd"))
     with pytest.raises(ValueError, match=r"no stage was measured at steps \[7\]; measured were 0, 10, 100"):
-        charts.class_matrices(matrices, [0, 7], "sign", title="t", description="d")
+        charts.class_matrices(matrices, [0, 7], "sign", title="t", of="a network")
 
 
 def test_curves_are_described_by_their_ends():
@@ -119,9 +119,24 @@ def test_curves_are_described_by_their_ends():
         assert "Validation: from 2.00 to 0.500." in rendering.render(chart.to_dict())["text/plain"]
 
 
+def test_both_precisions_of_the_sign():
+    def rows(quantity, value):
+        return pd.DataFrame({"step": [0, 10], "seed": 0, "quantity": quantity, "value": [1.0, value]})
+
+    both = pd.concat([rows("within_class_sign", 0.9), rows("within_class_sign_single", 0.4),
+                      rows("between_classes_sign", 0.3), rows("between_classes_sign_single", 0.2),
+                      rows("train_loss", 0.1)])
+    single = summaries.in_single_precision(both)
+    assert single.groupby("quantity")["value"].last().to_dict() == {
+        "within_class_sign": 0.4, "between_classes_sign": 0.2, "train_loss": 0.1}
+    chart = charts.precision_evolution(both, title="t")
+    assert "Within class, exact: from 1.00 to 0.90." in chart.description
+    assert "Between classes, loss in single precision: from 1.00 to 0.20." in chart.description
+
+
 def test_a_chart_without_alternative_text_is_refused():
     matrices = summaries.class_matrices(table(lambda *_: matrix(1, 0)), list("abcd"))
-    chart = charts.class_matrix_slider(matrices, title="the title", description=" ")
+    chart = charts.class_matrix_slider(matrices, title="the title", of="a network").properties(description=" ")
     with pytest.raises(ValueError, match="'the title' has no alternative text"):
         rendering.render(chart.to_dict())
 
@@ -268,12 +283,6 @@ def test_curves_of_different_classes_follow_from_the_others():
     apart = curves[(curves["pairs"] == "between_classes") & (curves["kind"] == "sign")]
     assert apart["mean"].tolist() == pytest.approx([(0.005 - 0.25) / 0.75] * len(apart)) and len(apart) == 10
     assert set(apart["number"]) == {75} and set(apart["seeds"]) == {2}
-
-
-def test_bins_and_the_least_number_of_pairs_are_those_of_training():
-    assert summaries.FEWEST_PAIRS == training.FEWEST_PAIRS
-    assert np.diff(training.DISTANCE_BINS) == pytest.approx(summaries.BIN)
-    assert training.DISTANCE_BINS[-1] == summaries.FARTHEST
 
 
 def test_rank_correlation_counts_infinity_as_largest():

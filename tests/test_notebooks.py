@@ -116,8 +116,15 @@ def test_failing_notebook_is_named_with_its_cell(tmp_path):
         execute(source)
 
 
+@pytest.fixture(scope="module")
+def shared_results(tmp_path_factory):
+    """One folder for all notebooks, as in `make quick`: runs that several of them draw are computed once."""
+    return tmp_path_factory.mktemp("results")
+
+
 @each_notebook
-def test_runs_with_its_quick_profile(source, tmp_path, results_folder):
+def test_runs_with_its_quick_profile(source, tmp_path, shared_results, monkeypatch):
+    monkeypatch.setenv("STIFFNESS_RESULTS", str(shared_results))
     write(derive(source), tmp_path / f"{source.stem}.ipynb")
     run_quick(tmp_path / f"{source.stem}.ipynb")
 

@@ -3,7 +3,7 @@
 import altair as alt
 import numpy as np
 
-from stiffness.summaries import loss_curves, over_seeds, stiffness_curves
+from stiffness.summaries import SINGLE, loss_curves, over_seeds, stiffness_curves
 
 # one scale for every matrix of the book, so that colours compare across figures; 0 is its neutral middle
 STIFFNESS = alt.Scale(scheme="redblue", domain=[-1, 1], domainMid=0)
@@ -16,10 +16,10 @@ FOUND = "found clusters"
 WORDS = {"within_class": "within classes", "between_classes": "between classes"}
 
 
-def class_matrices(matrices, steps, kind, *, title, description):
+def class_matrices(matrices, steps, kind, *, title, of):
     """Class stiffness matrices at the given steps, side by side; by two where the classes have names, not numbers.
 
-    matrices: as from `summaries.class_matrices`.
+    matrices: as from `summaries.class_matrices`. of: whose they are, in words, for the alternative text.
     """
     missing = sorted(set(steps) - set(matrices["step"]))
     if missing:
@@ -29,17 +29,23 @@ def class_matrices(matrices, steps, kind, *, title, description):
     columns, size = (2, 190) if _named(matrices["class_a"]) else (len(steps), 150)
     panels = [_matrix(_rounded(shown[shown["step"] == step]), size=size, title=_after(step), labels=i % columns == 0,
                       stiffness=f"mean {kind} stiffness") for i, step in enumerate(steps)]
+    description = f"{len(steps)} heat maps of the class stiffness matrix of {of}. {in_words(matrices, steps, [kind])}"
     return alt.concat(*panels, columns=columns, spacing=12).resolve_scale(color="shared").properties(
         title=title, description=description)
 
 
-def class_matrix_slider(matrices, *, title, description):
-    """One class stiffness matrix, with a slider over all measured stages and a choice of sign or cosine."""
+def class_matrix_slider(matrices, *, title, of):
+    """One class stiffness matrix, with a slider over all measured stages and a choice of sign or cosine.
+
+    matrices, of: as in `class_matrices`.
+    """
     steps = sorted(set(matrices["step"]))
     shown = _rounded(matrices).assign(stage=[steps.index(step) for step in matrices["step"]])
     size = 240 if _named(matrices["class_a"]) else 290  # with the names it fits a phone
     matrix = _matrix(shown, size=size, title=alt.Undefined, labels=True, stiffness="mean stiffness").transform_filter(
         "datum.stage == stage && datum.kind == kind")
+    description = (f"The class stiffness matrix of {of} at each of {len(steps)} stages of training, chosen by a "
+                   f"slider, for the sign or the cosine. {in_words(matrices, steps)}")
     return alt.layer(matrix, _stage_heading(steps)).add_params(
         _stage_slider(steps, steps[-1]), _kind_switch()).properties(title=title, description=description)
 
@@ -106,6 +112,15 @@ def stiffness_evolution(table, *, title, mark=None):
     return _evolution(curves, quantities, "stiffness", title, reference=(0, ""), mark=mark)
 
 
+def precision_evolution(table, *, title, mark=None):
+    """Sign stiffness through training, as it is and with the loss in single precision. mark: as in `_evolution`."""
+    quantities = {f"{pairs}_sign{suffix}": f"{pairs.replace('_', ' ')}, {precision}"
+                  for pairs in ("within_class", "between_classes")
+                  for suffix, precision in (("", "exact"), (SINGLE, "loss in single precision"))}
+    curves = stiffness_curves(table, list(quantities))
+    return _evolution(curves, quantities, "stiffness", title, reference=(0, ""), mark=mark)
+
+
 def loss_evolution(table, *, title, guessing=None, mark=None):
     """Training and validation loss through training, on a logarithmic axis. mark: as in `_evolution`.
 
@@ -128,7 +143,7 @@ def _evolution(curves, quantities, y, title, *, scale=alt.Undefined, reference=N
     parts = curves["quantity"].map(quantities).str.partition(", ")
     form = "+.3f" if y == "stiffness" else ".3~g"  # losses have many magnitudes
     shown = (_rounded(curves) if y == "stiffness" else _to_digits(curves)).assign(what=parts[0], kind=parts[2])
-    whats = list(dict.fromkeys(label.partition(", ")[0] for label in quantities.values()))
+    whats, kinds = (list(dict.fromkeys(label.partition(", ")[at] for label in quantities.values())) for at in (0, 2))
     legend = alt.Legend(title=None, orient="top", columns=2, symbolType="stroke", symbolStrokeWidth=3, symbolOpacity=1)
     x = alt.X("step:Q", title="steps of training (0 is initialisation)",
               scale=alt.Scale(type="symlog", constant=10),
@@ -143,7 +158,7 @@ def _evolution(curves, quantities, y, title, *, scale=alt.Undefined, reference=N
     if parts[2].any():
         dashes = alt.Legend(title=None, orient="bottom", symbolType="stroke", symbolSize=400, symbolFillColor="#888888",
                             symbolStrokeColor="#888888")
-        line = line.encode(alt.StrokeDash("kind:N", sort=KINDS, legend=dashes))
+        line = line.encode(alt.StrokeDash("kind:N", sort=kinds, legend=dashes))
         rows.insert(1, "kind:N")
     layers = [band, line.encode(tooltip=rows)]
     if reference is not None:

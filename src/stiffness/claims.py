@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 
 from stiffness import blocks
+from stiffness.measures import BIN
 from stiffness.summaries import (
-    BIN,
     STIFFNESS,
     distance_curves,
     domain_sizes,
@@ -355,6 +355,12 @@ def interval(row, as_text=signed):
     """A mean with its interval, as text: +0.22 [+0.15, +0.29]. The interval of a single run is unknown."""
     mean, low, high = ("unknown" if pd.isna(row[name]) else as_text(row[name]) for name in ("mean", "low", "high"))
     return f"{mean} [{low}, {high}]"
+
+
+def reached(stops, seeds):
+    """How many of so many runs reached each loss, as text. stops: rows of `summaries.stops`."""
+    return "; ".join(f"{row.dataset}, loss {row.target_loss:g}, rate {row.learning_rate:g}: {row.runs} of {seeds} runs"
+                     for row in stops.itertuples())
 
 
 def _row(triple):

@@ -7,6 +7,9 @@ import numpy as np
 import pandas as pd
 
 ROWS_AT_ONCE = 1024
+FARTHEST = 2  # the largest distance there is, 1 - cosine of opposite directions
+BIN = 0.05  # the width of a bin of distance; the same for all runs, so that curves average over seeds
+FEWEST_PAIRS = 20  # in a bin that is drawn, judged or sought for a zero: the mean of fewer signs is mostly noise
 
 
 def class_stiffness(s, labels, labels2=None, *, num_classes=None):

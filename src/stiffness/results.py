@@ -49,10 +49,14 @@ def path_of(experiment):
     return folder() / f"{experiment.address}.parquet"
 
 
-def runs(experiments, *, progress=True):
-    """The tidy tables of several experiments in one, with the column `seed`; `compute_missing` is called first."""
+def runs(experiments, *columns, progress=True):
+    """The tidy tables of several experiments in one; `compute_missing` is called first.
+
+    columns: names of settings, such as "dataset", that become columns beside `seed`.
+    """
     compute_missing(experiments, progress=progress)
-    tables = [load(path_of(e), e).assign(seed=e.seed) for e in experiments]
+    tables = [load(path_of(e), e).assign(**{name: getattr(e, name) for name in ("seed", *columns)})
+              for e in experiments]
     together = pd.concat(tables, ignore_index=True)
     together.attrs = {}  # each table's own provenance; `provenance` has them all
     return together

@@ -4,14 +4,16 @@ import numpy as np
 import pandas as pd
 from scipy.stats import kendalltau, norm, rankdata, t, ttest_ind
 
+from stiffness.measures import FARTHEST, FEWEST_PAIRS
+
 LEVEL = 0.95
 STIFFNESS = (-1, 1)  # what a sign or a cosine (and a rank correlation) can be, so where the interval of their mean ends
-FEWEST_PAIRS = 20  # in a bin of distance that is drawn or judged, as in `training`, whose import is TensorFlow's
-BIN = 0.05  # the width of a bin
-FARTHEST = 2  # the largest distance there is, 1 - cosine of opposite directions
 # the sizes of stiff domains, and the curve that each of them is read off
 SIZES = {"stiff_domain_size_sign": "all_sign", "critical_length_cosine": "within_class_cosine",
          "critical_length_sign": "within_class_sign"}
+
+
+SINGLE = "_single"  # ends the quantities that were measured with the loss in single precision
 
 
 def mean_and_interval(values):
@@ -70,6 +72,13 @@ def class_matrices(table, class_names):
     for column in ("class_a", "class_b"):
         matrices[column] = [class_names[index] for index in matrices[column]]
     return matrices
+
+
+def in_single_precision(table):
+    """The table with the stiffness that was measured with the loss in single precision, in place of the exact one."""
+    single = table["quantity"].str.endswith(SINGLE)
+    names = table.loc[single, "quantity"].str.removesuffix(SINGLE)
+    return pd.concat([table[~single & ~table["quantity"].isin(set(names))], table[single].assign(quantity=names)])
 
 
 def onset(table):

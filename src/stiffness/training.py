@@ -17,8 +17,7 @@ from stiffness.gram import gradient_gram
 FIXED_SET = 5000  # training examples on which the training loss of a stage is measured, in inference mode
 STEPS_PER_EXECUTION = 50  # beyond this, longer executions are no faster
 EVALUATED_AT_ONCE = 1000  # examples; more are no faster
-DISTANCE_BINS = np.linspace(0, 2, 41)  # the same for all runs, so that curves average over seeds
-FEWEST_PAIRS = 20  # in a bin of the curve whose zero is sought: the mean of fewer signs is mostly noise
+DISTANCE_BINS = np.linspace(0, measures.FARTHEST, round(measures.FARTHEST / measures.BIN) + 1)
 FEW_PROBES = 1000  # up to so many, the signs with the loss in single precision are measured too
 ERROR_SIZES = (50, 100, 200, 500, 1000, 2000)  # of the probe set's subsets whose statistical error is stored
 COLUMNS = {"stage": "int64", "step": "int64", "target_loss": "float64", "quantity": "string", "class_a": "Int16",
@@ -164,7 +163,7 @@ class StageRecorder(StiffnessCallback):
                     rows += [{"quantity": f"distance_pairs_{pairs}", "distance": centre, "value": number}
                              for centre, number in zip(centres, curve["pairs"])]
                 if (pairs, kind) == ("all", "sign"):
-                    filled = curve["pairs"] >= FEWEST_PAIRS
+                    filled = curve["pairs"] >= measures.FEWEST_PAIRS
                     rows.append({"quantity": "stiff_domain_size_sign",
                                  "value": measures.zero_crossing(centres[filled], curve["stiffness"][filled])})
         for kind, s in stiffness.items():
