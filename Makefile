@@ -13,7 +13,7 @@ PORT ?= 8000
 
 export TF_CPP_MIN_LOG_LEVEL = 3
 
-.PHONY: help env gpu results book quick serve refresh test bench lint lock clean
+.PHONY: help env gpu results again book quick serve refresh test bench lint lock clean
 
 help:  ## list the commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -35,6 +35,9 @@ gpu: $(READY)  ## add TensorFlow's CUDA build to the environment
 
 results: $(READY)  ## compute the runs that are missing (hours; it resumes; some: make FIGURES="fig02 fig08" results)
 	$(RUN) -m publishing.results $(FIGURES)
+
+again: $(READY)  ## compute each figure's quickest run from nothing and compare (some: make FIGURES="fig02 fig08" again)
+	$(RUN) -m publishing.results --again $(FIGURES)
 
 book: $(READY)  ## execute every notebook and build the site in _build/html
 	$(RUN) -m publishing.site --output _build/html

@@ -1,5 +1,6 @@
 """The least time that the closed form could take: its matrix products at the machine's rate, and nothing else."""
 
+import math
 from collections import Counter
 from dataclasses import dataclass
 from itertools import pairwise
@@ -13,6 +14,7 @@ class Product:
     d_in: int
     d_out: int
     first: bool = False  # its input is the example: no gradient with respect to it is needed
+    pixels: int = 0  # of the image that a 3x3 convolution goes over; d_in is 9 of them
 
 
 def operations(settings, x):
@@ -20,10 +22,11 @@ def operations(settings, x):
 
     Only matrix products count, not elementwise work, and a matrix that is symmetric is computed once, n (n + 1) / 2
     pairs. For each layer: the forward product, that of the backward pass with respect to its input, and its part of
-    the Gram matrix in the cheaper of two exact forms. With T positions, inputs a and pre-activation gradients d:
+    the Gram matrix in the cheapest of three exact forms. With T positions, inputs a and pre-activation gradients d:
 
     - pairs of positions, sum over t, s of (a_it . a_js)(d_it . d_js): 2 T^2 (d_in + d_out) a pair of examples;
-    - the examples' kernels A_i^T D_i and their products: 2 T d_in d_out an example and 2 d_in d_out a pair.
+    - the examples' kernels A_i^T D_i and their products: 2 T d_in d_out an example and 2 d_in d_out a pair;
+    - of a 3x3 convolution also pairs of pixels, which patches share: 2 (pixels^2 d_in / 9 + T^2 d_out) a pair.
     """
     n, network = len(x), settings["network"]
     products, per_example, per_pair, rest = parts(network, x)
@@ -39,10 +42,11 @@ def operations(settings, x):
 
 
 def gram_forms(layer, n, pairs):
-    """The operations of a layer's part of the Gram matrix: by pairs of positions, by the examples' kernels."""
+    """The operations of a layer's part of the Gram matrix: by pairs of positions, the examples' kernels, pixels."""
     by_positions = pairs * 2 * layer.positions**2 * (layer.d_in + layer.d_out)
     by_kernels = n * kernel(layer) + pairs * 2 * layer.d_in * layer.d_out
-    return by_positions, by_kernels
+    by_pixels = pairs * 2 * (layer.pixels**2 * layer.d_in / 9 + layer.positions**2 * layer.d_out)
+    return by_positions, by_kernels, by_pixels if layer.pixels else math.inf
 
 
 def kernel(layer):
@@ -65,7 +69,7 @@ def _cnn(network, _):
     side, _, channels = network["input_shape"]
     products = []
     for filters in network["filters"]:
-        products.append(Product(side**2, 9 * channels, filters, first=not products))
+        products.append(Product(side**2, 9 * channels, filters, first=not products, pixels=side**2))
         side, channels = side // 2, filters
     return [*products, Product(1, side**2 * channels, network["classes"])], 0, 0, 0
 
@@ -79,7 +83,7 @@ def _resnet(network, _):
             if stage and not block:
                 side //= 2
                 products.append(Product(side**2, channels, filters))  # the shortcut
-            products += [Product(side**2, 9 * channels, filters), Product(side**2, 9 * filters, filters)]
+            products += [Product(side**2, 9 * size, filters) for size in (channels, filters)]
             channels = filters
     return [*products, Product(1, channels, network["classes"])], 0, 0, 0
 
@@ -102,8 +106,9 @@ def shape_of_rate(settings, x):
     n = len(x)
     pairs = n * (n + 1) // 2
     costly = max(parts(settings["network"], x)[0], key=lambda layer: min(gram_forms(layer, n, pairs)))
-    by_positions, by_kernels = gram_forms(costly, n, pairs)
-    width = max(costly.d_in, costly.d_out) if by_positions <= by_kernels else costly.d_in * costly.d_out
+    forms = gram_forms(costly, n, pairs)
+    widths = max(costly.d_in, costly.d_out), costly.d_in * costly.d_out, max(costly.d_in // 9, costly.d_out)
+    width = widths[forms.index(min(forms))]
     # thinner products run slower, which a floor must not; thicker ones run no faster
     m = min(max(n, 500), 4096)
     return m, min(max(width, 500), 8192), m

@@ -1,12 +1,15 @@
-"""Compute what the book publishes and is not stored: python -m publishing.results [--list | --readme] [NAME ...]
+"""Compute what the book publishes and is not stored: python -m publishing.results [OPTION] [NAME ...]
 
 Each notebook names its runs itself: its cell tagged `experiments` builds the list `experiments` from the parameters.
 """
 
 import argparse
+import os
 import re
 import sys
+import tempfile
 from pathlib import Path
+from unittest import mock
 
 import jupytext
 import pandas as pd
@@ -16,6 +19,7 @@ from stiffness import results
 from stiffness.experiment import Experiment
 
 README = ROOT / "README.md"
+TOLERANCE = 1e-4  # of stiffness computed again; with the same libraries and kind of processor the numbers are equal
 MARKS = "<!-- figures: written by make refresh -->", "<!-- end of figures -->"
 
 
@@ -61,6 +65,28 @@ def overview(notebooks: list[Path]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def again(notebooks: list[Path]) -> pd.DataFrame:
+    """Computes the quickest stored run of each notebook from nothing, elsewhere: its numbers, those that differ by more
+    than the tolerance, and the largest difference."""
+    quickest = {}
+    for source in notebooks:
+        if whole := [run for run in experiments_of(source) if wall_times([run])]:
+            quickest[source.stem] = min(whole, key=lambda run: wall_times([run]))
+    published = {run: results.load(results.path_of(run), run) for run in quickest.values()}
+    with tempfile.TemporaryDirectory() as elsewhere, mock.patch.dict(os.environ, STIFFNESS_RESULTS=elsewhere):
+        results.compute_missing(list(published))
+        computed = {run: results.load(results.path_of(run), run) for run in published}
+    rows = []
+    for stem, run in quickest.items():
+        keys = [name for name in results.COLUMNS if name != "value"]
+        both = published[run].merge(computed[run], on=keys, how="outer", suffixes=("", "_again"), indicator=True)
+        difference = (both["value"] - both["value_again"]).abs()
+        one_alone = (both["_merge"] != "both") | (both["value"].isna() != both["value_again"].isna())
+        rows.append({"figure": stem, "run": run.address, "numbers": len(both),
+                     "different": int((one_alone | (difference > TOLERANCE)).sum()), "largest": difference.max()})
+    return pd.DataFrame(rows)
+
+
 def figures_table() -> str:
     """The README's table of the figures, with their computing time: the sum of their runs' wall times."""
     lines = ["| figure | command | computing time |", "|---|---|---|"]
@@ -88,6 +114,7 @@ def main() -> None:
     parser.add_argument("names", nargs="*", metavar="NAME", help="only notebooks whose names begin so (default: all)")
     what = parser.add_mutually_exclusive_group()
     what.add_argument("--list", action="store_true", help="only say what is stored and what is missing")
+    what.add_argument("--again", action="store_true", help="compute each notebook's quickest run again, and compare")
     what.add_argument("--readme", action="store_true", help="only write the README's table of figures")
     options = parser.parse_args()
     if options.readme:
@@ -95,6 +122,10 @@ def main() -> None:
     failure = None
     try:
         notebooks = chosen(options.names)
+        if options.again:
+            table = again(notebooks)
+            print(table.to_string(index=False))
+            sys.exit("some numbers are not those published" if table["different"].any() else None)
         if not options.list:
             results.compute_missing([experiment for source in notebooks for experiment in experiments_of(source)])
     except NotebookError as error:

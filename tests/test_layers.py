@@ -8,7 +8,9 @@ import pytest
 import tensorflow as tf
 from keras import layers, ops
 
-from stiffness import gradient_gram
+from stiffness import class_stiffness, gradient_gram
+from stiffness.gram import cosine_class_stiffness
+from stiffness.layers import Convolved, Factors, rule_of
 
 CROSS_ENTROPY = keras.losses.SparseCategoricalCrossentropy(from_logits=True, dtype="float64")  # a loss casts
 TOLERANCE = {"float32": 1e-4, "float64": 1e-9}
@@ -132,6 +134,15 @@ CONVOLUTIONS = [
     (layers.Conv3D, (4, 5, 4, 2), dict(kernel_size=2, padding="same", strides=2)),
     (layers.Conv3D, (4, 5, 4, 2), dict(kernel_size=(1, 2, 3))),
 ]
+TRANSPOSED = [
+    (layers.Conv1DTranspose, (5, 4), dict(kernel_size=3, padding="same", strides=2)),
+    (layers.Conv1DTranspose, (5, 4), dict(kernel_size=3)),
+    (layers.Conv2DTranspose, (4, 5, 4), dict(kernel_size=3, strides=2)),
+    (layers.Conv2DTranspose, (4, 5, 4), dict(kernel_size=(2, 3), strides=2, padding="same", use_bias=False)),
+    (layers.Conv2DTranspose, (4, 5, 4), dict(kernel_size=2, strides=3)),
+    (layers.Conv2DTranspose, (4, 5, 4), dict(kernel_size=3, strides=2, padding="same", output_padding=1)),
+    (layers.Conv3DTranspose, (2, 3, 3, 4), dict(kernel_size=2, strides=2, padding="same")),
+]
 
 
 def conv_id(case):
@@ -170,17 +181,38 @@ def test_separable_convolution(kind, shape, settings, dtype):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("kind, shape, settings", [
-    (layers.Conv1DTranspose, (5, 4), dict(kernel_size=3, padding="same", strides=2)),
-    (layers.Conv1DTranspose, (5, 4), dict(kernel_size=3)),
-    (layers.Conv2DTranspose, (4, 5, 4), dict(kernel_size=3, strides=2)),
-    (layers.Conv2DTranspose, (4, 5, 4), dict(kernel_size=(2, 3), strides=2, padding="same", use_bias=False)),
-    (layers.Conv2DTranspose, (4, 5, 4), dict(kernel_size=2, strides=3)),
-    (layers.Conv2DTranspose, (4, 5, 4), dict(kernel_size=3, strides=2, padding="same", output_padding=1)),
-    (layers.Conv3DTranspose, (2, 3, 3, 4), dict(kernel_size=2, strides=2, padding="same")),
-], ids=conv_id)
+@pytest.mark.parametrize("kind, shape, settings", TRANSPOSED, ids=conv_id)
 def test_transposed_convolution(kind, shape, settings, dtype):
     check(lambda dtype: kind(3, activation="tanh", dtype=dtype, **settings), shape, dtype)
+
+
+@pytest.fixture
+def by_pixels(monkeypatch):
+    """Whatever it costs."""
+    monkeypatch.setattr(Convolved, "cost", lambda self: 0)
+
+
+@pytest.mark.parametrize("kind, shape, settings", CONVOLUTIONS + TRANSPOSED, ids=conv_id)
+def test_convolution_by_pixels(kind, shape, settings, by_pixels):
+    check(lambda dtype: kind(4, activation="tanh", dtype=dtype, **settings), shape, "float64")
+
+
+def test_a_convolution_by_pixels_in_parts(by_pixels):
+    model = classifier((6, 5, 2), lambda dtype: layers.Conv2D(4, 3, padding="same", activation="tanh"))
+    (x, y), (x2, y2) = examples(40, 6, 5, 2), examples(9, 6, 5, 2)
+    by_kernels = gradient_gram(model, x, y, x2, y2, loss=CROSS_ENTROPY, method="jacobian")
+    gram = gradient_gram(model, x, y, x2, y2, loss=CROSS_ENTROPY, method="closed-form", memory_budget=100_000)
+    np.testing.assert_allclose(gram.products, by_kernels.products, rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose([*gram.norms, *gram.norms2], [*by_kernels.norms, *by_kernels.norms2], rtol=1e-4)
+    C = cosine_class_stiffness(model, x, y, x2=x2, y2=y2, loss=CROSS_ENTROPY, method="closed-form")
+    np.testing.assert_allclose(C, class_stiffness(gram.cosine(), y, y2), atol=1e-5)
+
+
+def test_a_deep_convolution_goes_by_pixels():
+    layer = layers.Conv2D(256, 3, padding="same")
+    layer.build((None, 4, 4, 128))
+    a, d = np.ones((2, 4, 4, 128), "float32"), np.ones((2, 4, 4, 256), "float32")
+    assert [type(feature) for feature in rule_of(layer).features([(layer, a, d)])] == [Convolved, Factors]
 
 
 @pytest.mark.parametrize("layer", [

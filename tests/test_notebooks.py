@@ -14,6 +14,7 @@ from publishing import refresh
 from publishing import results as publishing
 from publishing.refresh import NOTEBOOKS, NotebookError, derive, execute, sources, write
 from publishing.site import quick_profile, run_quick
+from stiffness import results
 
 SANITIZE = Path(__file__).with_name("nbval_sanitize.cfg")
 each_notebook = pytest.mark.parametrize("source", sources(), ids=lambda path: path.stem)
@@ -210,6 +211,22 @@ def test_results_are_computed_for_the_chosen_figures(two_figures, monkeypatch, c
     assert rows[0] == (
         "| [Figure 1: a test](notebooks/fig01_test.ipynb) | `make results FIGURES=fig01` | 1 min, 1 run |")
     assert rows[1].endswith("| not all computed yet |")
+
+
+def test_a_run_computed_again_is_compared_with_the_published_one(two_figures, monkeypatch, capsys, results_folder):
+    with pytest.raises(SystemExit):
+        make_results(monkeypatch, "fig01")
+    path, = results_folder.glob("*.parquet")
+    for change, message, different in ((0, None, "0"), (0.01, "some numbers are not those published", "1")):
+        table = results.load(path)
+        table.loc[3, "value"] += change
+        results.save(table, path)
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as end:
+            make_results(monkeypatch, "--again", "fig01")
+        assert end.value.code == message
+        assert capsys.readouterr().out.splitlines()[-1].split()[3] == different
+    assert list(results_folder.iterdir()) == [path]
 
 
 def test_an_unknown_figure_is_an_error(two_figures, monkeypatch):

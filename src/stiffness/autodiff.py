@@ -31,6 +31,9 @@ if BACKEND == "tensorflow":
         """(n, m): a_i . b_j of (n, k) and (m, k)."""
         return tf.einsum("ik,jk->ij", a, b)  # up to three times as fast as matmul with transpose_b
 
+    def added(terms):
+        return tf.add_n(terms) if len(terms) > 1 else terms[0]
+
     def outer(a, d):
         """(n, i, o): sum over t of a_t d_t^T, of (n, t, i) and (n, t, o)."""
         return tf.matmul(a, d, transpose_a=True)
@@ -89,6 +92,9 @@ else:
 
     def inner(a, b):
         return a @ b.T
+
+    def added(terms):
+        return sum(terms[1:], terms[0])
 
     def outer(a, d):
         return jax.numpy.einsum("nti,nto->nio", a, d)

@@ -6,7 +6,7 @@ import math
 import weakref
 from collections import Counter
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import keras
 import numpy as np
@@ -22,7 +22,6 @@ SAMPLE_TOLERANCE = 1e-3  # relative; far above rounding, far below any term left
 TOLERANCES = {"float16": 2e-2, "bfloat16": 1e-1}  # the same for models that compute in half precision
 ROUNDING = 1e-6  # of the largest layer's part; a layer whose whole gradient is rounding is not judged
 CHUNK = 100  # examples that are differentiated at once; larger vectorised chunks are slower
-LARGEST_BLOCK = 1024  # examples on a side of a tile; larger ones gain no speed
 
 _CHECKED = weakref.WeakKeyDictionary()  # model -> what its last checks found, the newest first
 KEPT = 2  # of these: a model is often measured with two losses, or on two sets, in turn
@@ -159,7 +158,7 @@ class Engine:
             log.info("the jacobian is computed example by example, as the backend does not vectorise it rightly")
         return same
 
-    def plan(self, budget, n, kept=0, largest=LARGEST_BLOCK):
+    def plan(self, budget, n, largest, kept=0):
         """(block, held): how many examples a block has, and how many blocks' features fit in the budget at once.
 
         Sets how many examples pass through the model at once: as many as need a quarter of the budget.
@@ -230,7 +229,7 @@ class Engine:
             for group, own in zip(self.groups, calls):
                 if group.rule.compiles:
                     features = group.rule.features([(layer, autodiff.after(d, a), d) for layer, a, d in own])
-                    fixed.append([feature.bias for feature in features])
+                    fixed.append([replace(feature, parts=()) for feature in features])
                     parts.append([feature.parts for feature in features])
                 else:
                     fixed.append([group.layers.index(layer) for layer, _, _ in own])
@@ -244,8 +243,10 @@ class Engine:
         losses, scales, parts = graph(x, y)
         features = []
         for group, part, facts in zip(self.groups, parts, fixed):
-            features.append([Factors(tuple(own), bias) for own, bias in zip(part, facts)] if group.rule.compiles else
-                            group.rule.features([(group.layers[place], *own) for own, place in zip(part, facts)]))
+            if group.rule.compiles:
+                features.append([replace(fact, parts=tuple(own)) for own, fact in zip(part, facts)])
+            else:
+                features.append(group.rule.features([(group.layers[at], *own) for own, at in zip(part, facts)]))
         return losses, scales, features
 
     def _as_now(self, x, y, losses):

@@ -20,6 +20,9 @@ from stiffness.examples import examples_of, is_dataset, per_example, take
 from stiffness.measures import _class_indices
 
 METHODS = ("auto", "closed-form", "jacobian")
+LARGEST_BLOCK = 1024  # examples on a side of a tile; larger ones gain no speed
+SMALLEST_BLOCK = 375  # that a matrix is divided into by choice; the products of smaller ones are slower
+BLOCKS = 8  # with as many, the tiles are an eighth more than half of the matrix
 
 
 @dataclass(frozen=True, eq=False)
@@ -131,7 +134,7 @@ def cosine_class_stiffness(model, x, y=None, labels=None, x2=None, y2=None, labe
             raise ValueError(f"label {largest} is out of range for num_classes {num_classes}")
         kept = (1 if own else 2) * num_classes * engine.length * engine.dtype.itemsize
         n = max(len(labels), len(labels2))
-        block, _ = engine.plan(memory_budget, n, kept, largest=n)  # large blocks have many examples of each class
+        block, _ = engine.plan(memory_budget, n, n, kept)  # large blocks have many examples of each class
         sums, counts = _sums_of_unit_gradients(engine, rows, labels, num_classes, block, "x")
         sums2, counts2 = (sums, counts) if own else _sums_of_unit_gradients(
             engine, columns, labels2, num_classes, block, "x2")
@@ -186,7 +189,9 @@ def _tiled(engine, rows, columns, memory_budget, per_layer):
     symmetric = columns is None
     columns = rows if symmetric else columns
     n, m = len(rows[1]), len(columns[1])
-    block, held = engine.plan(memory_budget, max(n, m))
+    # of a symmetric matrix half is computed, but the whole tiles on the diagonal: so there are several blocks
+    several = min(max(n // SMALLEST_BLOCK, 1), BLOCKS) if symmetric else 1
+    block, held = engine.plan(memory_budget, max(n, m), largest=min(-(-n // several), LARGEST_BLOCK))
     row_blocks = blocks(n, block)
     column_blocks = row_blocks if symmetric else blocks(m, block)
     products = np.empty((n, m), engine.dtype)
@@ -215,7 +220,7 @@ def _tiled(engine, rows, columns, memory_budget, per_layer):
                 total = None
                 for label, features in left.items():
                     parts = [one.products(other) for one, other in zip(features, right[label])]
-                    part = sum(parts[1:], parts[0]) if parts else np.zeros((r.stop - r.start, c.stop - c.start))
+                    part = autodiff.added(parts) if parts else np.zeros((r.stop - r.start, c.stop - c.start))
                     total = part if total is None else total + part
                     if symmetric and r == c and parts:
                         traces[label] += float(ops.convert_to_numpy(part).diagonal() @ scales[r]**2)

@@ -6,11 +6,13 @@ to `tap`, which returns the output; the recorded part is what the gradient needs
 
 - `Factors`: matrices of (n, T, k); example i's and j's inner product is the sum over t, s of the product over factors
   of F[i, t] . F[j, s]. An outer product sum_t a_t d_t^T, the gradient of every linear map, is the pair (a, d).
+- `Convolved`: the same of patches a_t of an image and d, (n, *space, c) and (n, *out, f), without making the patches.
 - `Rows`: gradients of rows of a table, d (n, T, k) at row `ids` (n, T); only equal rows meet.
 """
 
+import itertools
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import keras
 import numpy as np
@@ -19,6 +21,7 @@ from keras import ops
 from stiffness import autodiff
 
 PAIRWISE_POSITIONS = 8  # up to here positions are multiplied pair by pair where that is cheaper
+ELEMENTWISE = 50  # multiplications and additions in a matrix product, in the time of one of matrices by entries
 
 
 @dataclass(frozen=True)
@@ -51,7 +54,7 @@ class Factors:
             for b in other._steps():
                 first, *rest = map(autodiff.inner, a, b)
                 terms.append(math.prod(rest, start=first + 1 if self.bias else first))
-        return sum(terms[1:], terms[0])
+        return autodiff.added(terms)
 
     def _steps(self):
         """For each position, the factors' matrices (n, k)."""
@@ -74,6 +77,95 @@ class Factors:
         first = first * ops.reshape(ops.convert_to_tensor(weights, first.dtype), (-1, 1, 1))
         first, *rest = [ops.reshape(part, (-1, part.shape[-1])) for part in (first, *rest)]
         return ops.reshape(ops.matmul(ops.transpose(first), rest[0]) if rest else ops.sum(first, axis=0), (-1,))
+
+
+@dataclass(frozen=True)
+class Convolved:
+    """Two patches' inner product is the sum, over the kernel's positions, of the inner products of their pixels.
+    Patches overlap, and so do the pairs of pixels of all patches that lie equally far apart: each is multiplied once.
+    """
+
+    parts: tuple
+    axes: tuple  # of `_Axis`
+
+    def __len__(self):
+        return self.parts[0].shape[0]
+
+    def width(self):
+        return sum(math.prod(part.shape[1:]) for part in self.parts)
+
+    def length(self):
+        return math.prod(axis.kernel for axis in self.axes) * math.prod(part.shape[-1] for part in self.parts)
+
+    def cost(self):
+        """Multiplications and additions for a pair of examples."""
+        (*space, c), (*out, f) = (part.shape[1:] for part in self.parts)
+        sums = math.prod(axis.kernel for axis in self.axes) + 2
+        return math.prod(space) ** 2 * c + math.prod(out) ** 2 * (f + sums * ELEMENTWISE)
+
+    @staticmethod
+    def joined(chunks):
+        """The features of the chunks' examples, one after another."""
+        parts = zip(*[chunk.parts for chunk in chunks])
+        return Convolved(tuple(ops.concatenate(part, axis=0) for part in parts), chunks[0].axes)
+
+    def products(self, other):
+        """(n, m)"""
+        (x, d), (x2, d2) = ([ops.unstack(_positions(part), axis=1) for part in of.parts] for of in (self, other))
+        positions = list(np.ndindex(*[axis.out for axis in self.axes]))
+        apart = {}  # how far apart -> the pairs of positions
+        for (t, at), (s, at2) in itertools.product(enumerate(positions), repeat=2):
+            apart.setdefault(tuple(np.subtract(at2, at)), []).append((t, s))
+        patches, terms = self._patches(), []
+        for pairs in apart.values():
+            pixels, own = {}, []
+            for t, s in pairs:
+                met = [(u, v) for u, v in zip(patches[t], patches[s]) if u is not None and v is not None]
+                for u, v in met:
+                    if (u, v) not in pixels:
+                        pixels[u, v] = autodiff.inner(x[u], x2[v])
+                if met:
+                    own.append(autodiff.added([pixels[pair] for pair in met]) * autodiff.inner(d[t], d2[s]))
+            if own:
+                terms.append(autodiff.added(own))
+        return autodiff.added(terms)
+
+    def _patches(self):
+        """For each position, the flat indices of the pixels that it sees; None in the padding."""
+        sizes = [axis.size for axis in self.axes]
+        seen = [[axis.seen(t) for t in range(axis.out)] for axis in self.axes]
+        return [[None if None in pixel else int(np.ravel_multi_index(pixel, sizes)) for pixel in itertools.product(*at)]
+                for at in itertools.product(*seen)]
+
+    def squares(self):
+        """(n,)"""
+        return self._factors().squares()
+
+    def weighted_sum(self, examples, weights):
+        """(length,): the sum of weights[k] g_i over i = examples[k]."""
+        return self._factors().weighted_sum(examples, weights)
+
+    def _factors(self):
+        x, d = self.parts
+        return Factors((_join(_patches(x, self.axes)), _positions(d)))
+
+
+@dataclass(frozen=True)
+class _Axis:
+    """How a convolution goes along one axis of space."""
+
+    size: int
+    out: int
+    kernel: int
+    stride: int
+    dilation: int
+    before: int  # pixels of padding
+    after: int
+
+    def seen(self, t):
+        """The pixels that position t sees, None in the padding."""
+        pixels = [t * self.stride + k * self.dilation - self.before for k in range(self.kernel)]
+        return [pixel if 0 <= pixel < self.size else None for pixel in pixels]
 
 
 class Rows:
@@ -110,10 +202,16 @@ class Rows:
         return self.table * self.d.shape[1]
 
     def products(self, other):
-        total = np.zeros((self.n, other.n), self.d.dtype)
+        total, of_all = np.zeros((self.n, other.n), self.d.dtype), []
         for row in np.intersect1d(self.rows, other.rows):
             mine, others = self._of(row), other._of(row)
-            total[np.ix_(self.examples[mine], other.examples[others])] += self.d[mine] @ other.d[others].T
+            if mine.stop - mine.start == self.n and others.stop - others.start == other.n:
+                of_all.append((mine, others))  # as positions are: one matrix product does them
+            else:
+                total[np.ix_(self.examples[mine], other.examples[others])] += self.d[mine] @ other.d[others].T
+        if of_all:
+            mine, others = (np.hstack([d[row] for row in rows]) for d, rows in zip((self.d, other.d), zip(*of_all)))
+            total += mine @ others.T
         return ops.convert_to_tensor(total)
 
     def squares(self):
@@ -165,14 +263,17 @@ class _Linear:
     @classmethod
     def features(cls, calls):
         kernels, biases = _by_variable(calls, "kernel"), _by_variable(calls, "bias")
-        features = []
-        for same in kernels:
-            for group in zip(*[cls.outer(*call) for call in same]):
-                factors = _joined(group)
-                if cls.one_bias and len(calls) == len(kernels) == len(biases) == factors[0].shape[1] == 1:
-                    return [Factors(factors, bias=True)]
-                features.append(_factors(*factors))
+        features = [feature for same in kernels for feature in cls.of_kernel(same)]
+        if cls.one_bias and len(calls) == len(kernels) == len(biases) == 1:
+            a, *d = features[0].parts
+            if d and a.shape[1] == 1:
+                return [replace(features[0], bias=True)]
         return features + [_factors(sum(_flat(cls.bias(layer, d)) for layer, _, d in same)) for same in biases]
+
+
+    @classmethod
+    def of_kernel(cls, calls):
+        return [_factors(*_joined(group)) for group in zip(*[cls.outer(*call) for call in calls])]
 
 
 class _Dense(_Linear):
@@ -232,31 +333,50 @@ class _EinsumDense(_Linear):
 
 class _Conv(_Linear):
     @staticmethod
-    def outer(layer, a, d):
-        patches, d = _patches(_last(layer, a), layer), _positions(_last(layer, d))
-        inputs, filters = patches.shape[-1] // layer.groups, d.shape[-1] // layer.groups
+    def images(layer, a, d):
+        """What the kernel goes over, and what it meets at each position."""
+        return _last(layer, a), _last(layer, d)
+
+    @classmethod
+    def of_kernel(cls, calls):
+        layer, a, d = calls[0]
+        image, d = cls.images(layer, a, d)
+        convolved = Convolved((image, d), _axes(image, layer))
+        alone = len(calls) == getattr(layer, "groups", 1) == 1 < math.prod(d.shape[1:-1])
+        return [convolved] if alone and convolved.cost() < convolved.length() else super().of_kernel(calls)
+
+    @classmethod
+    def outer(cls, layer, a, d):
+        image, d = cls.images(layer, a, d)
+        patches, d, groups = _patches(image, _axes(image, layer)), _positions(d), getattr(layer, "groups", 1)
+        inputs, filters = patches.shape[-1] // groups, d.shape[-1] // groups
         return [(_join(patches[..., g * inputs : (g + 1) * inputs]), d[..., g * filters : (g + 1) * filters])
-                for g in range(layer.groups)]
+                for g in range(groups)]
 
     @staticmethod
     def bias(layer, d):
         return ops.sum(_positions(_last(layer, d)), axis=1)
 
 
-class _DepthwiseConv(_Conv):
-    @staticmethod
-    def outer(layer, a, d):
-        patches, d = _patches(_last(layer, a), layer), _positions(_last(layer, d))
-        d = ops.reshape(d, (*d.shape[:2], patches.shape[-1], -1))
-        return [(_flat(ops.einsum("ntkc,ntcm->nkcm", patches, d)),)]
-
-
 class _ConvTranspose(_Conv):
     """The adjoint of a convolution: its kernel's gradient is that of the convolution from d back to the input."""
 
     @staticmethod
-    def outer(layer, a, d):
-        return [(_join(_patches(_last(layer, d), layer)), _positions(_last(layer, a)))]
+    def images(layer, a, d):
+        return _last(layer, d), _last(layer, a)
+
+
+class _DepthwiseConv(_Conv):
+    @classmethod
+    def of_kernel(cls, calls):
+        return super(_Conv, cls).of_kernel(calls)
+
+    @classmethod
+    def outer(cls, layer, a, d):
+        image, d = cls.images(layer, a, d)
+        patches = _patches(image, _axes(image, layer))
+        d = ops.reshape(d, (len(d), -1, patches.shape[-1], layer.depth_multiplier))
+        return [(_flat(ops.einsum("ntkc,ntcm->nkcm", patches, d)),)]
 
 
 class _SeparableConv(_Conv):
@@ -496,25 +616,28 @@ def _last(layer, t):
     return t if layer.data_format == "channels_last" else ops.moveaxis(t, 1, -1)
 
 
-def _patches(t, layer):
-    """(n, *space, c) -> (n, T, K, c): what each position of the convolution sees, K being the kernel's positions."""
-    padding, slices, pads = layer.padding, [], [[0, 0]]
-    outs = []
+def _axes(t, layer):
+    """How the layer's kernel goes over t, (n, *space, c)."""
+    axes = []
     for size, k, stride, dilation in zip(t.shape[1:-1], layer.kernel_size, layer.strides, layer.dilation_rate):
         extent = (k - 1) * dilation + 1
-        if padding == "same":
+        before = extent - 1 if layer.padding == "causal" else 0
+        out = (size + before - extent) // stride + 1
+        if layer.padding == "same":
             out = -(-size // stride)
-            total = max((out - 1) * stride + extent - size, 0)
-            pads.append([total // 2, total - total // 2])
-        else:
-            before = extent - 1 if padding == "causal" else 0
-            out = (size + before - extent) // stride + 1
-            pads.append([before, 0])
-        outs.append(out)
-    t = ops.pad(t, [*pads, [0, 0]])
-    for offset in np.ndindex(*layer.kernel_size):
-        window = tuple(slice(o * r, o * r + (out - 1) * s + 1, s)
-                       for o, r, out, s in zip(offset, layer.dilation_rate, outs, layer.strides))
+            before = max((out - 1) * stride + extent - size, 0) // 2
+        after = max((out - 1) * stride + extent - size - before, 0)
+        axes.append(_Axis(size, out, k, stride, dilation, before, after))
+    return tuple(axes)
+
+
+def _patches(t, axes):
+    """(n, *space, c) -> (n, T, K, c): what each position of the convolution sees, K being the kernel's positions."""
+    t = ops.pad(t, [[0, 0], *[[axis.before, axis.after] for axis in axes], [0, 0]])
+    slices = []
+    for offset in np.ndindex(*[axis.kernel for axis in axes]):
+        window = tuple(slice(o * axis.dilation, o * axis.dilation + (axis.out - 1) * axis.stride + 1, axis.stride)
+                       for o, axis in zip(offset, axes))
         slices.append(t[(slice(None), *window)])
     return ops.reshape(ops.concatenate(slices, axis=-1), (t.shape[0], -1, len(slices), t.shape[-1]))
 
