@@ -103,7 +103,8 @@ charts.loss_evolution(table, title="The losses of the same runs")
 validation = summaries.loss_curves(table, ["validation_loss"]).set_index("step")["mean"]
 best = validation.idxmin()
 accuracy = summaries.at(table, "validation_accuracy", last)
-cosine = [summaries.at(table, "between_classes_cosine", step) for step in (stages[0], last)]
+cosine = {pairs: [claims.interval(summaries.at(table, f"{pairs}_cosine", step), claims.signed3)
+                  for step in (stages[0], last)] for pairs in ("within_class", "between_classes")}
 within = [summaries.at(table, "within_class_sign", step) for step in (best, last)]
 notebook.say(
     f"After {last:,} steps the networks read {claims.interval(accuracy, claims.percent)} of the validation images "
@@ -113,10 +114,11 @@ notebook.say(
     "[Figure 2](fig02_overfitting.ipynb) judges that."
 )
 notebook.say(
-    f"The claims are about the sign. By the cosine, stiffness between classes goes from "
-    f"{claims.interval(cosine[0], claims.signed3)} at initialisation to {claims.interval(cosine[1], claims.signed3)} "
-    f"after {last:,} steps: the sign counts the pairs that help each other, the cosine weighs how strongly they help "
-    "or harm."
+    "The claims are about the sign. Within a class it can hardly be anything but +1, whatever the network has learnt: "
+    "[the method page](../book/method.md) shows why. The cosine can, and weighs how strongly two images help or harm each "
+    "other. From initialisation to the last stage it goes from "
+    f"{' to '.join(cosine['within_class'])} within classes, and from {' to '.join(cosine['between_classes'])} between "
+    "them."
 )
 notebook.found(claims.within_class_positive(table))
 notebook.found(claims.between_classes_grows(table))
