@@ -688,3 +688,77 @@ def test_a_loss_that_uses_the_weights_is_refused(method):
 
     with pytest.raises(ValueError, match=r"the loss uses sequential.* besides the model's output"):
         gradient_gram(model, *examples(5), loss=loss, method=method)
+
+
+def test_a_layer_with_almost_no_gradient_is_not_trusted_later():
+    dense, gate = layers.Dense(4), keras.Variable(1e-4, trainable=False)
+
+    class Gated(keras.layers.Layer):
+        def call(self, x):
+            return x + gate * Tied(dense)(x)
+
+    inputs = keras.Input((4,))
+    hidden = layers.Dense(4, "tanh")(dense(inputs))
+    gated = Gated()
+    gated.dense = dense
+    model = keras.Model(inputs, layers.Dense(3)(gated(hidden)))
+    x, y = examples(8, (4,))
+    agree(model, x, y)
+    gate.assign(1.0)
+    agree(model, x, y)
+
+
+def test_what_a_loss_reads_may_change_for_examples_that_no_check_sees():
+    model, weight = classifier(layers.Dense(5, "tanh")), [1.0, 1.0, 1.0]
+    x, _ = examples(12)
+    y = np.repeat([0, 1, 2], 4)
+
+    def loss(y, logits):
+        each = keras.losses.sparse_categorical_crossentropy(y, logits, from_logits=True)
+        return each * keras.ops.take(keras.ops.convert_to_tensor(weight), y)
+
+    norms = [gradient_gram(model, x, y, loss=loss).norms for _ in range(3)][-1]
+    weight[2] = 10.0
+    np.testing.assert_allclose(gradient_gram(model, x, y, loss=loss).norms[8:], 10 * norms[8:], rtol=1e-4)
+
+
+@pytest.mark.parametrize("method", ["auto", "jacobian"])
+def test_a_gradient_that_is_not_finite_is_named(method):
+    model = straight_line(2.0, 1.0)
+
+    def distance(y, prediction):  # its gradient is not defined where it is 0
+        return keras.ops.sqrt(keras.ops.sum((y - prediction) ** 2, axis=-1))
+
+    with pytest.raises(ValueError, match="the gradient of the loss of example 2 of x is nan; expected a finite number"):
+        gradient_gram(model, [[1.0], [3.0], [0.0]], [[0.0], [0.0], [1.0]], loss=distance, method=method)
+
+
+def test_a_loss_of_ones_own_may_have_a_name_of_keras():
+    model = classifier()
+
+    def weighted_sparse_categorical_crossentropy(y, logits):
+        return 2 * keras.losses.sparse_categorical_crossentropy(y, logits, from_logits=True)
+
+    agree(model, *examples(5), loss=weighted_sparse_categorical_crossentropy)
+
+
+def test_inputs_by_name_in_any_order():
+    inputs = [keras.Input((1,), dtype="int32", name="b"), keras.Input((3,), name="a")]
+    merged = layers.Concatenate()([keras.ops.cast(inputs[0], "float32"), inputs[1]])
+    model = keras.Model(inputs, layers.Dense(3)(merged))
+    x, y = examples(5, (3,))
+    agree(model, {"a": x.astype("float32"), "b": np.arange(5)[:, None]}, y)
+    with pytest.raises(TypeError, match="x has dtype int64 and the model's input a is float32"):
+        gradient_gram(model, {"a": np.ones((5, 3), int), "b": np.arange(5)[:, None]}, y, loss=CROSS_ENTROPY)
+
+
+def test_outputs_of_two_precisions():
+    inputs = keras.Input((6,))
+    hidden = layers.Dense(5, "tanh")(inputs)
+    model = keras.Model(inputs, [layers.Dense(3, dtype="float16")(hidden), layers.Dense(3)(hidden)])
+
+    def loss(y, outputs):
+        logits = keras.ops.cast(outputs[0], "float32") + outputs[1]
+        return keras.losses.sparse_categorical_crossentropy(y, logits, from_logits=True)
+
+    agree(model, *examples(6), loss=loss, tolerance=1e-2)

@@ -62,6 +62,12 @@ if BACKEND == "tensorflow":
         with tf.control_dependencies([first]):
             return keras.tree.map_structure(lambda part: tf.identity(part) if tf.is_tensor(part) else part, then)
 
+    def reads(function):
+        """The ids of the variables that function(hidden) reads, but for those it reads within hidden()."""
+        with tf.GradientTape() as tape:
+            function(tape.stop_recording)
+        return {id(variable) for variable in tape.watched_variables()}
+
     def gradients(function, variables):
         """(values, other, gradients) of a function that returns (values, other): those of the summed values."""
         with tf.GradientTape() as tape:
@@ -86,6 +92,9 @@ else:
     import jax
 
     compiled = None
+
+    def reads(function):
+        return set()  # variables leave no trace
 
     def full_precision():
         return jax.default_matmul_precision("highest")

@@ -5,7 +5,7 @@ import logging
 import math
 import weakref
 from collections import Counter
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 
 import keras
@@ -13,19 +13,21 @@ import numpy as np
 from keras import ops
 
 from stiffness import autodiff
-from stiffness.examples import check_finite, check_labels, check_loss, is_of_keras, slopes, take
-from stiffness.layers import Factors, rule_of
+from stiffness.examples import at_outputs, check_finite, check_labels, check_loss, is_of_keras, take
+from stiffness.layers import MATRICES, Factors, rule_of
 
 SAMPLE = 2  # examples on which each layer's closed form is compared with the plain definition before it is used
 SAMPLES = 4  # that many of these are tried where a layer has no gradient on the first
 SAMPLE_TOLERANCE = 1e-3  # relative; far above rounding, far below any term left out
 TOLERANCES = {"float16": 2e-2, "bfloat16": 1e-1}  # the same for models that compute in half precision
-ROUNDING = 1e-6  # of the largest layer's part; a layer whose whole gradient is rounding is not judged
+ROUNDING = 1e-9  # of the largest layer's part; a layer whose whole part is less than that is not judged
 CHUNK = 100  # examples that are differentiated at once; larger vectorised chunks are slower
 
 _CHECKED = weakref.WeakKeyDictionary()  # model -> what its last checks found, the newest first
 KEPT = 2  # of these: a model is often measured with two losses, or on two sets, in turn
-_NEW, _SEEN, _EAGER = "new", "seen once", "cannot be compiled"
+GRAPHS = 8  # of a check that are kept, one for each shape of a chunk of examples
+SCALE_STEP = 16  # in powers of two; no multiple of it is near 1, where rounding would move many examples across
+_SEEN, _EAGER = "seen once", "cannot be compiled"
 
 log = logging.getLogger(__name__)
 
@@ -68,13 +70,13 @@ class Engine:
         known = next((known for known in _CHECKED.get(model, ()) if known.signature == signature), None)
         if known:
             self.groups = [groups[number] for number in known.agree]
-            self.output, self.width, self.length, self.working = known.output, known.width, known.length, known.working
+            self.output, self.width, self.length, self.working, self.matrices = known.sizes
             self._check_labels(rows, columns)
-            self.graphs = known.graphs
+            # what other Python code read when a graph was made may have changed; Keras's own reads what is signed
+            self.graphs = known.graphs if _of_keras(model, loss) else {}
         else:
             self.groups, self.graphs = list(groups), {}
             conclusive = self._check(rows, columns)
-        self.trusted = set()  # the graphs that were made or compared in this measurement
         covered = {key for group in self.groups for key in group.variables}
         self.rest = [v for v in model.trainable_variables if id(v) not in covered]
         if self.rest and method != "jacobian":
@@ -87,8 +89,8 @@ class Engine:
         if known is None and conclusive:
             agree = tuple(groups.index(group) for group in self.groups)
             signature = _signature(model, loss, rows, columns, method)  # now, as a first call sets attributes
-            found = _Checked(signature, agree, self.output, self.width, self.length, self.working, self.vectorised,
-                             self.graphs)
+            sizes = self.output, self.width, self.length, self.working, self.matrices
+            found = _Checked(signature, agree, sizes, self.vectorised, self.graphs)
             _CHECKED[model] = (found, *_CHECKED.get(model, ()))[:KEPT]
         sizes = sum(math.prod(v.shape) for v in self.rest)
         self.width, self.length, self.working = self.width + sizes, self.length + sizes, self.working + sizes
@@ -108,25 +110,29 @@ class Engine:
         features = {}
         if self.groups:
             losses, scales, parts = self._losses_and_parts(x, y)
-            check_finite(losses, start, x_name)
+            check_finite(losses, scales, start, x_name)
             features = {self.labels[group.key]: part for group, part in zip(self.groups, parts)}
         if self.rest:
             (losses, scales), gradients = self._differentiated(x, y, self.vectorised)
-            check_finite(losses, start, x_name)
+            check_finite(losses, scales, start, x_name)
             for variable, g in zip(self.rest, gradients):
                 g = self._cast(ops.reshape(g, (len(y), 1, -1)))
                 features.setdefault(self.labels[id(variable)], []).append(Factors((g,)))
         return features, ops.convert_to_numpy(scales).astype(float)
 
     def _values(self, x, y):
-        """(values, (losses, scales)): a value's gradient is that of the loss over its scale, which is about the largest
-        entry at the model's outputs. So what a sure network's examples have is not too small for single precision."""
+        """(values, (losses, scales)): a value's gradient is that of the loss over its scale, a power of two not far
+        from the largest entry at the model's outputs. So a sure network's examples have gradients that are not too
+        small for single precision, and nothing is rounded."""
         prediction = self.model(x, training=False)
-        losses, outputs, found = slopes(self.loss, y, prediction)
-        outputs, found = ([ops.reshape(part, (len(y), -1)) for part in parts] for parts in (outputs, found))
+        losses, outputs, found = at_outputs(self.loss, y, prediction)
+        precise = "float64" if self.loss.double else self.dtype.name
+        outputs = [ops.reshape(output, (len(y), -1)) for output in outputs]
+        found = [ops.reshape(ops.cast(slope, precise), (len(y), -1)) for slope in found]
         largest = functools.reduce(ops.maximum, [ops.max(ops.abs(slope), axis=1) for slope in found])
-        scales = 2 ** ops.floor(ops.log2(ops.where(largest > 0, largest, 1)))  # by a power of two nothing is rounded
-        values = sum(ops.sum(output * ops.cast(slope / scales[:, None], output.dtype), axis=1)
+        steps = ops.round(ops.log2(ops.where(largest == 0, 1, largest)) / SCALE_STEP)
+        scales = 2 ** (SCALE_STEP * steps)
+        values = sum(ops.cast(ops.sum(output * ops.cast(slope / scales[:, None], output.dtype), axis=1), precise)
                      for output, slope in zip(outputs, found))
         return values, (losses, scales)
 
@@ -165,35 +171,30 @@ class Engine:
         """
         room = (budget - kept) // self.dtype.itemsize
         an_example = 2 * self.width  # its features as a row and as a column
-        least = self.working + an_example + 3  # what makes them, and a tile's matrices
+        least = self.working + an_example + self.matrices  # what makes them, and a tile's matrices
         if room < least:
             raise ValueError(f"memory_budget is {budget} bytes; one tile needs at least "
                              f"{kept + least * self.dtype.itemsize}")
         self.chunk = max(1, min(room // 4 // max(self.working, 1), n, CHUNK if self.rest else n))
         room -= self.working * self.chunk
-        # the largest block with an_example * block + 3 * block**2 <= room / 4; what is left holds further blocks
-        block = int((math.sqrt(an_example**2 + 3 * room) - an_example) / 6)
+        # the largest block with an_example * block + matrices * block**2 <= room / 4; the rest holds further blocks
+        block = int((math.sqrt(an_example**2 + self.matrices * room) - an_example) / (2 * self.matrices))
         block = max(1, min(block, n, largest))
         self.chunk = min(self.chunk, block)
-        spare = room - an_example * block - 3 * block**2
+        spare = room - an_example * block - self.matrices * block**2
         return block, 1 + max(0, int(spare / (block * max(self.width, 1))))
 
     def _losses_and_parts(self, x, y):
-        """(losses, scales, features of each group). From the second time on that examples of these shapes come, in
-        this measurement or in one before, what makes them is one graph."""
+        """(losses, scales, features of each group). From the second time on that examples of these shapes come, what
+        makes them is one graph."""
         key = tuple((part.shape, part.dtype.str) for part in keras.tree.flatten((x, y)))
-        graph = self.graphs.setdefault(key, _NEW)
+        graph = self.graphs.pop(key, None)
         if graph is _SEEN and autodiff.compiled is not None:
-            graph = self.graphs[key] = self._compiled_rightly(x, y)
-        if isinstance(graph, tuple):
-            found = losses, _, _ = self._run(graph, x, y)
-            if key in self.trusted or self._as_now(x, y, losses):
-                self.trusted.add(key)
-                return found
-            graph = self.graphs[key] = _NEW
-        if graph is _NEW:
-            self.graphs[key] = _SEEN
-        return self._operation_by_operation(x, y)
+            graph = self._compiled_rightly(x, y)
+        self.graphs[key] = graph or _SEEN  # the newest last
+        if len(self.graphs) > GRAPHS:
+            del self.graphs[next(iter(self.graphs))]
+        return self._run(graph, x, y) if isinstance(graph, tuple) else self._operation_by_operation(x, y)
 
     def _operation_by_operation(self, x, y):
         (losses, scales), calls = self._calls(lambda: self._values(x, y), len(y))
@@ -249,15 +250,6 @@ class Engine:
                 features.append(group.rule.features([(group.layers[at], *own) for own, at in zip(part, facts)]))
         return losses, scales, features
 
-    def _as_now(self, x, y, losses):
-        """Whether a graph of a measurement before gives the losses that the model has now, on a few examples: what the
-        model's Python code read when the graph was made is part of it. Keras's own reads what the signature holds."""
-        if _of_keras(self.model, self.loss):
-            return True
-        x, y = take((x, y), slice(0, SAMPLE))
-        now, losses = (ops.convert_to_numpy(part) for part in (self.loss(y, self.model(x, training=False)), losses))
-        return np.allclose(now, losses[:SAMPLE], rtol=self._tolerance(*self.model._flatten_layers()), atol=0)
-
     def _calls(self, values_of, n):
         """(other, calls) of a function that returns (values, other): for each group its calls (layer, recorded, d), d
         being the gradient at the output; it is that of the SUM of the values, which at example i's activation is that
@@ -302,12 +294,24 @@ class Engine:
                 if len(self.model.losses) > len(self.model._get_regularization_losses()):
                     raise ValueError("the model adds losses of its own (add_loss or an activity regulariser), which "
                                      "belong to a batch and to no example; remove them for measuring")
+                self._keep_those_that_own(singles[0])
             together, calls = self._calls_by_example(x, len(y))
             self._check_alone(together, values, predictions)
             plain = {id(v): _products_of(parts) for v, parts in zip(variables, zip(*gradients))}
             if not self._keep_those_that_agree(calls, plain):
                 return True
         return False
+
+    def _keep_those_that_own(self, x):
+        """Drops the groups with a variable that is used outside their layers' calls, however little it does there now:
+        the weights may change."""
+        def run(hidden):
+            with _tapped(self.groups, lambda _, output: output, hidden):
+                self.model(x, training=False)
+
+        used = autodiff.reads(run)
+        self.groups = [group for group in self.groups
+                       if not any(id(variable.value) in used for variable in group.variables.values())]
 
     def _projected(self, x):
         """A number for each example that depends on all of the model's output, and the output. The loss would not do:
@@ -335,11 +339,11 @@ class Engine:
                              "for BatchNormalization or Dropout called with training=True")
 
     def _keep_those_that_agree(self, calls, plain):
-        """Whether more examples are needed: some group has no gradient on these, which says nothing. plain: {id of a
-        variable: its part of the sample's Gram matrix}."""
+        """Whether more examples are needed: some group has almost no gradient on these, which says nothing. plain:
+        {id of a variable: its part of the sample's Gram matrix}."""
         expected = [sum(plain[key] for key in group.variables) for group in self.groups]
         sizes = [np.abs(matrix).max() for matrix in expected]
-        agree, self.width, self.length, self.working, largest = [], 0, 0, 0, 0
+        agree, self.width, self.length, self.working, self.matrices, largest = [], 0, 0, 0, MATRICES, 0
         for group, own, matrix, size in zip(self.groups, calls, expected, sizes):
             try:
                 features = group.rule.features(own) if own else []
@@ -351,11 +355,12 @@ class Engine:
                 agree.append(group)
                 self.width += sum(feature.width() for feature in features)
                 self.length += sum(feature.length() for feature in features)
+                self.matrices = max([self.matrices, *[feature.matrices() for feature in features]])
                 for call in own:
                     activations, patches = _working(call)
                     self.working, largest = self.working + activations, max(largest, patches)
         self.groups, self.working = agree, self.working + largest  # one layer's features are made at a time
-        return any(size == 0 for size in sizes)
+        return any(size <= ROUNDING * max(sizes) for size in sizes)
 
     @staticmethod
     def _tolerance(*layers):
@@ -368,12 +373,9 @@ class _Checked:
 
     signature: tuple
     agree: tuple  # the numbers of the groups whose closed form is right
-    output: tuple  # the shape of the model's output
-    width: int
-    length: int
-    working: int
+    sizes: tuple  # the shape of the model's output, and what `plan` needs
     vectorised: bool
-    graphs: dict  # the shapes of a chunk of examples -> _NEW, _SEEN, _EAGER, or what `_compiled` returns
+    graphs: dict  # the shapes of a chunk of examples -> _SEEN, _EAGER, or what `_compiled` returns
 
 
 def _signature(model, loss, rows, columns, method):
@@ -429,8 +431,11 @@ def _working(call):
     """Numbers an example while a call's features are made: activations and their gradients, as the tape keeps them
     before and after an activation function; and the patches of a convolution, with a copy."""
     layer, recorded, d = call
-    sizes = [math.prod(part.shape[1:]) for part in (*keras.tree.flatten(recorded), d) if hasattr(part, "shape")]
-    return 4 * sum(sizes), 2 * math.prod(getattr(layer, "kernel_size", (0,))) * min(sizes)
+    shapes = [part.shape[1:] for part in (*keras.tree.flatten(recorded), d) if hasattr(part, "shape")]
+    positions, channels = zip(*[(shape[:-1], shape[-1]) if getattr(layer, "data_format", "") != "channels_first" else
+                                (shape[1:], shape[0]) for shape in shapes if shape])
+    patches = min(map(math.prod, positions)) * max(channels) * math.prod(getattr(layer, "kernel_size", (0,)))
+    return 4 * sum(map(math.prod, shapes)), 2 * patches
 
 
 # --- the model's layers ---------------------------------------------------------------------------------------------
@@ -481,9 +486,9 @@ def _labels(model):
 
 
 @contextmanager
-def _tapped(groups, watch):
+def _tapped(groups, watch, around=nullcontext):
     """Collects ((number of the group, layer), recorded, output) of every call of the groups' layers; the output is
-    what watch(number of the call, output) makes of it.
+    what watch(number of the call, output) makes of it. The calls run in the context around().
 
     A layer's `call`, and what its rule applies outside, are attributes of the instance for that time. They are set in
     `__dict__`, as Keras's attribute tracking would keep what it sees.
@@ -498,12 +503,20 @@ def _tapped(groups, watch):
 
         return tap
 
+    def within(call):
+        @functools.wraps(call)
+        def within_call(*args, **kwargs):
+            with around():
+                return call(*args, **kwargs)
+
+        return within_call
+
     try:
         for number, group in enumerate(groups):
             for layer in group.layers:
                 attributes = vars(layer)
-                instead = group.rule.tapped(layer, layer.call, tap_of((number, layer)),
-                                            getattr(layer, "activation", None))
+                instead = within(group.rule.tapped(layer, layer.call, tap_of((number, layer)),
+                                                   getattr(layer, "activation", None)))
                 found.append((attributes, {name: attributes[name] for name in ("call", *group.rule.without)
                                            if name in attributes}))
                 attributes.update({name: None for name in group.rule.without if name in attributes}, call=instead)

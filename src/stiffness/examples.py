@@ -35,7 +35,11 @@ def examples_of(x_name, x, y_name, y, model):
         if len(part) != len(y):
             raise ValueError(f"{x_name} has {len(part)} examples and {y_name} has {len(y)}; expected as many of each")
     looks_up = any("embedding" in type(layer).__name__.lower() for layer in model._flatten_layers())
-    for part, expected in zip(keras.tree.flatten(x), keras.tree.flatten(getattr(model, "inputs", None) or [])):
+    inputs = keras.tree.flatten(getattr(model, "inputs", None) or [])
+    parts = [x.get(each.name) for each in inputs] if isinstance(x, dict) else keras.tree.flatten(x)
+    for part, expected in zip(parts, inputs):
+        if part is None:  # a dictionary's keys need not be the inputs' names
+            continue
         if part.dtype.kind in "iub" and "float" in expected.dtype and not looks_up:
             raise TypeError(f"{x_name} has dtype {part.dtype} and the model's input {expected.name} is "
                             f"{expected.dtype}; scale it as for training, then {x_name}.astype('float32')")
@@ -128,8 +132,8 @@ def _logits(part):
     return getattr(part, "_keras_logits", None)
 
 
-def slopes(loss, y, prediction):
-    """(losses, outputs, slopes): the losses, and their gradients (n, *shape) at each of the model's outputs.
+def at_outputs(loss, y, prediction):
+    """(losses, outputs, gradients): the losses, and their gradients (n, *shape) at each of the model's outputs.
 
     Where a model is sure of a label, p - 1 is rounding, and with it the sign of all that follows. The entries of the
     other classes, p, are exact, and a cross-entropy's gradient at the logits sums to zero: so the label's is their sum.
@@ -174,7 +178,7 @@ def check_labels(loss, y_name, y, output):
     """Names labels that do not fit the loss, before it fails or answers NaN somewhere inside. output: the shape of the
     model's, None where it has several."""
     given = loss.given
-    name = _name(given)
+    name = _name(given) if is_of_keras(given) else ""
     if name == "binary_crossentropy" and ((y < 0) | (y > 1)).any():
         first = np.argwhere((y < 0) | (y > 1))[0]
         raise ValueError(f"the label of example {first[0]} of {y_name} is {y[tuple(first)]}, out of range for {name}: "
@@ -201,7 +205,7 @@ def check_loss(loss, y, x_name, predictions, variables):
     """Refuses a loss that mixes examples or uses the model's weights; predictions: one of each example in y."""
     predictions = keras.tree.map_structure(lambda *parts: ops.concatenate(parts, axis=0), *predictions)
     together = ops.convert_to_numpy(loss(y, predictions))
-    check_finite(together, 0, x_name)
+    check_finite(together, None, 0, x_name)
     alone = np.concatenate([loss(*take((y, predictions), slice(i, i + 1))) for i in range(len(y))])
     if not np.allclose(together, alone, rtol=1e-3, atol=1e-6):
         raise ValueError(f"the loss of example 0 is {together[0]:g} beside another example and {alone[0]:g} alone, so "
@@ -214,10 +218,11 @@ def check_loss(loss, y, x_name, predictions, variables):
                          "what the output passes on; make what uses them a part of the model")
 
 
-def check_finite(losses, start, x_name):
-    losses = ops.convert_to_numpy(losses)
-    finite = np.isfinite(losses)
-    if not finite.all():
-        first = int(np.argmin(finite))
-        raise ValueError(f"the loss of example {start + first} of {x_name} is {losses[first]}; expected a finite "
-                         "number: look at its input and label, and at the weights")
+def check_finite(losses, scales, start, x_name):
+    """scales: of the gradients, or None."""
+    for values, name in ((losses, "loss"), (scales, "gradient of the loss")):
+        finite = True if values is None else np.isfinite(values := ops.convert_to_numpy(values))
+        if not np.all(finite):
+            first = int(np.argmin(finite))
+            raise ValueError(f"the {name} of example {start + first} of {x_name} is {values[first]}; expected a finite "
+                             "number: look at its input and label, and at the weights")

@@ -85,9 +85,9 @@ def gradient_gram(model, x, y=None, x2=None, y2=None, *, loss=None, method="auto
 
     W are all of the model's trainable variables; the model runs in inference mode and is left as it was found.
     L_i is the unreduced loss of example i alone: neither the batch's mean nor weight regularisation is in g_i. A loss
-    of several numbers an example (a sequence's) counts by their mean over what is not masked. Cross-entropies of
-    Keras's are exact where a model is so sure of a label that 1 - p is below single precision, if the model's outputs
-    are logits, or with TensorFlow the softmax activation's; of other losses the sign is rounding there.
+    of several numbers an example (a sequence's) counts by their mean over what is not masked. Where a model is so sure
+    of a label that 1 - p is below single precision, Keras's (sparse) categorical cross-entropy is exact if the outputs
+    are logits, or with TensorFlow a softmax activation's; of other losses the sign is rounding there.
 
     model: a built Keras model. x: (n, ...) and y: (n, ...), its examples; x may be a list or dictionary of inputs, or
     a `tf.data.Dataset` of (x, y) batches, without y. x2, y2: (m, ...) and (m, ...), the columns' examples; None takes
@@ -154,7 +154,7 @@ def _sums_of_unit_gradients(engine, examples, labels, num_classes, block, x_name
         layers, _ = engine.features(*take(examples, c), c.start, x_name)  # a unit gradient needs no scale
         features = [feature for parts in layers.values() for feature in parts]
         sums = sums or [np.zeros((num_classes, feature.length()), engine.dtype) for feature in features]
-        norms = np.sqrt(ops.convert_to_numpy(sum(feature.squares() for feature in features)))
+        norms = _root(ops.convert_to_numpy(sum(feature.squares() for feature in features)))
         for label in np.unique(labels[c]):
             members = np.flatnonzero((labels[c] == label) & (norms > 0))
             counts[label] += len(members)
@@ -225,7 +225,9 @@ def _tiled(engine, rows, columns, memory_budget, per_layer):
                     if symmetric and r == c and parts:
                         traces[label] += float(ops.convert_to_numpy(part).diagonal() @ scales[r]**2)
                     if per_layer:
-                        _place(layers.setdefault(label, np.empty((n, m), engine.dtype)), r, c, part, symmetric)
+                        if label not in layers:
+                            layers[label] = np.empty((n, m), engine.dtype)
+                        _place(layers[label], r, c, part, symmetric)
                 _place(products, r, c, total, symmetric)
 
     for group in blocks(len(row_blocks), held):
@@ -235,7 +237,11 @@ def _tiled(engine, rows, columns, memory_budget, per_layer):
         scales2 = scales
     trace = sum(traces.values())
     shares = {label: part / trace for label, part in traces.items()} if trace else {}
-    return Gram(products, scales, scales2, np.sqrt(squares), np.sqrt(squares2), shares, layers)
+    return Gram(products, scales, scales2, _root(squares), _root(squares2), shares, layers)
+
+
+def _root(squares):
+    return np.sqrt(np.maximum(squares, 0))  # a sum of products may be rounded to below 0
 
 
 def _squares(features, scales, traces):

@@ -21,40 +21,49 @@ from keras import ops
 from stiffness import autodiff
 
 PAIRWISE_POSITIONS = 8  # up to here positions are multiplied pair by pair where that is cheaper
+MATRICES = 3  # (n, m) at a time in a product of features
+PATCHED = 64  # examples whose patches are made at once where the gradients' own lengths are sought
 ELEMENTWISE = 50  # multiplications and additions in a matrix product, in the time of one of matrices by entries
 
 
 @dataclass(frozen=True)
-class Factors:
-    parts: tuple
-    bias: bool = False  # of one position: the first factor has one more column, which is always 1
+class _Parts:
+    """Features that are tensors (n, ...), and settings."""
 
-    def __len__(self):
-        return self.parts[0].shape[0]
+    parts: tuple
 
     def width(self):
         """Numbers an example."""
         return sum(math.prod(part.shape[1:]) for part in self.parts)
+
+    def matrices(self):
+        """How many (n, m) there are at a time in `products`."""
+        return MATRICES
+
+    @staticmethod
+    def joined(chunks):
+        """The features of the chunks' examples, one after another."""
+        parts = zip(*[chunk.parts for chunk in chunks])
+        return replace(chunks[0], parts=tuple(ops.concatenate(part, axis=0) for part in parts))
+
+
+@dataclass(frozen=True)
+class Factors(_Parts):
+    bias: bool = False  # of one position: the first factor has one more column, which is always 1
 
     def length(self):
         """Numbers of the gradient itself."""
         first, *rest = [part.shape[2] for part in self.parts]
         return (first + self.bias) * math.prod(rest)
 
-    @staticmethod
-    def joined(chunks):
-        """The features of the chunks' examples, one after another."""
-        return Factors(tuple(ops.concatenate(parts, axis=0) for parts in zip(*[c.parts for c in chunks])),
-                       chunks[0].bias)
-
     def products(self, other):
         """(n, m)"""
-        terms = []
-        for a in self._steps():
-            for b in other._steps():
-                first, *rest = map(autodiff.inner, a, b)
-                terms.append(math.prod(rest, start=first + 1 if self.bias else first))
-        return autodiff.added(terms)
+        total = None
+        for a, b in itertools.product(self._steps(), other._steps()):
+            first, *rest = map(autodiff.inner, a, b)
+            term = math.prod(rest, start=first + 1 if self.bias else first)
+            total = term if total is None else total + term
+        return total
 
     def _steps(self):
         """For each position, the factors' matrices (n, k)."""
@@ -80,21 +89,18 @@ class Factors:
 
 
 @dataclass(frozen=True)
-class Convolved:
+class Convolved(_Parts):
     """Two patches' inner product is the sum, over the kernel's positions, of the inner products of their pixels.
     Patches overlap, and so do the pairs of pixels of all patches that lie equally far apart: each is multiplied once.
     """
 
-    parts: tuple
     axes: tuple  # of `_Axis`
 
-    def __len__(self):
-        return self.parts[0].shape[0]
-
-    def width(self):
-        return sum(math.prod(part.shape[1:]) for part in self.parts)
+    def matrices(self):
+        return MATRICES + 2 * math.prod(axis.out for axis in self.axes)
 
     def length(self):
+        """Numbers of the gradient itself."""
         return math.prod(axis.kernel for axis in self.axes) * math.prod(part.shape[-1] for part in self.parts)
 
     def cost(self):
@@ -103,12 +109,6 @@ class Convolved:
         sums = math.prod(axis.kernel for axis in self.axes) + 2
         return math.prod(space) ** 2 * c + math.prod(out) ** 2 * (f + sums * ELEMENTWISE)
 
-    @staticmethod
-    def joined(chunks):
-        """The features of the chunks' examples, one after another."""
-        parts = zip(*[chunk.parts for chunk in chunks])
-        return Convolved(tuple(ops.concatenate(part, axis=0) for part in parts), chunks[0].axes)
-
     def products(self, other):
         """(n, m)"""
         (x, d), (x2, d2) = ([ops.unstack(_positions(part), axis=1) for part in of.parts] for of in (self, other))
@@ -116,7 +116,7 @@ class Convolved:
         apart = {}  # how far apart -> the pairs of positions
         for (t, at), (s, at2) in itertools.product(enumerate(positions), repeat=2):
             apart.setdefault(tuple(np.subtract(at2, at)), []).append((t, s))
-        patches, terms = self._patches(), []
+        patches, total = self._patches(), None
         for pairs in apart.values():
             pixels, own = {}, []
             for t, s in pairs:
@@ -127,8 +127,8 @@ class Convolved:
                 if met:
                     own.append(autodiff.added([pixels[pair] for pair in met]) * autodiff.inner(d[t], d2[s]))
             if own:
-                terms.append(autodiff.added(own))
-        return autodiff.added(terms)
+                total = autodiff.added(own if total is None else [total, *own])
+        return total
 
     def _patches(self):
         """For each position, the flat indices of the pixels that it sees; None in the padding."""
@@ -139,14 +139,15 @@ class Convolved:
 
     def squares(self):
         """(n,)"""
-        return self._factors().squares()
+        return ops.concatenate([self._factors(range(start, min(start + PATCHED, len(self.parts[0])))).squares()
+                                for start in range(0, len(self.parts[0]), PATCHED)], axis=0)
 
     def weighted_sum(self, examples, weights):
         """(length,): the sum of weights[k] g_i over i = examples[k]."""
-        return self._factors().weighted_sum(examples, weights)
+        return self._factors(examples).weighted_sum(np.arange(len(examples)), weights)
 
-    def _factors(self):
-        x, d = self.parts
+    def _factors(self, examples):
+        x, d = [ops.take(part, np.asarray(examples), axis=0) for part in self.parts]
         return Factors((_join(_patches(x, self.axes)), _positions(d)))
 
 
@@ -194,6 +195,9 @@ class Rows:
 
     def __len__(self):
         return self.n
+
+    def matrices(self):
+        return MATRICES
 
     def width(self):
         return self.steps * self.d.shape[1]
@@ -269,7 +273,6 @@ class _Linear:
             if d and a.shape[1] == 1:
                 return [replace(features[0], bias=True)]
         return features + [_factors(sum(_flat(cls.bias(layer, d)) for layer, _, d in same)) for same in biases]
-
 
     @classmethod
     def of_kernel(cls, calls):
@@ -369,7 +372,7 @@ class _ConvTranspose(_Conv):
 class _DepthwiseConv(_Conv):
     @classmethod
     def of_kernel(cls, calls):
-        return super(_Conv, cls).of_kernel(calls)
+        return _Linear.of_kernel.__func__(cls, calls)
 
     @classmethod
     def outer(cls, layer, a, d):
