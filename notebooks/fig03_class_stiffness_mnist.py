@@ -114,8 +114,8 @@ notebook.say(
     "[Figure 2](fig02_overfitting.ipynb) judges that."
 )
 notebook.say(
-    "The claims are about the sign. Within a class it can hardly be anything but +1, whatever the network has learnt: "
-    "[the method page](../book/method.md) shows why. The cosine can, and weighs how strongly two images help or harm each "
+    "The claims are about the sign. Within a class +1 is the sign to expect, whatever the network has learnt: "
+    "[the method page](../book/method.md) shows why. The cosine weighs how strongly two images help or harm each "
     "other. From initialisation to the last stage it goes from "
     f"{' to '.join(cosine['within_class'])} within classes, and from {' to '.join(cosine['between_classes'])} between "
     "them."

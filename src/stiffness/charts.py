@@ -149,7 +149,8 @@ def _evolution(curves, quantities, y, title, *, scale=alt.Undefined, reference=N
               scale=alt.Scale(type="symlog", constant=10),
               axis=alt.Axis(values=sorted(set(shown["step"])), labelOverlap=True, labelSeparation=6, grid=False,
                             format=",d"))
-    y_axis = alt.Axis(grid=False, tickCount=6, format=alt.Undefined if y == "stiffness" else "~g")
+    y_axis = alt.Axis(grid=False, tickCount=6, labelExpr=alt.Undefined if y != "loss" else
+                      "format(datum.value, datum.value < 0.001 ? '~e' : '~g')")  # 1e-6 rather than 0.000001
     base = alt.Chart(shown).transform_calculate(**_interval(form)).encode(
         x, alt.Color("what:N", sort=whats, scale=alt.Scale(scheme="tableau10"), legend=legend), detail="quantity:N")
     band = base.mark_area(opacity=0.25).encode(alt.Y("low:Q", title=y, scale=scale, axis=y_axis), alt.Y2("high:Q"))

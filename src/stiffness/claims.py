@@ -239,7 +239,7 @@ def overfitting_loses_stiffness(table):
     - opposite: for every data set both changes to the last stage lie above 0
     - not reproduced: anything else
     """
-    measured, held, rises = [], [], []
+    measured, parts, rises = [], {}, []
     for dataset, rows in table.groupby("dataset", sort=False):
         start, told = onset(rows), []
         for name, words in (("within_class", "within classes"), ("between_classes", "between classes")):
@@ -249,11 +249,12 @@ def overfitting_loses_stiffness(table):
             ends = [interval(_row(mean_and_interval(stages.iloc[:, at]))) for at in (0, -1)]
             told.append(f"{words} from {ends[0]} to {ends[1]}, a change of {interval(change)}")
             if name == "between_classes":
-                held.append(bool(later) and not any(row["low"] > 0 for row in later))
-            held.append(change["high"] < 0)
+                parts[f"{words} plateaus ({dataset})"] = bool(later) and not any(row["low"] > 0 for row in later)
+            parts[f"{words} falls ({dataset})"] = change["high"] < 0
             rises.append(change["low"] > 0)
         measured.append(f"{dataset}, onset after {start:,} steps, last stage {stages.columns[-1]:,}: {'; '.join(told)}")
-    return _judged("C3", overfitting_loses_stiffness, ". ".join(measured), held, opposite=all(rises))
+    measured.append(f"Parts that hold: {', '.join(part for part, holds in parts.items() if holds) or 'none'}")
+    return _judged("C3", overfitting_loses_stiffness, ". ".join(measured), parts.values(), opposite=all(rises))
 
 
 def higher_rate_is_stiffer(table):
