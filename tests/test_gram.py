@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from keras import layers
 
 from stiffness import class_stiffness, gradient_gram
-from stiffness.engine import _CHECKED
+from stiffness.engine import _CHECKED, Engine
 from stiffness.gram import cosine_class_stiffness
 
 CROSS_ENTROPY = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
@@ -554,6 +554,19 @@ def test_a_measurement_repeated_is_compiled_and_the_same():
     assert _CHECKED[model][0].graphs is graphs
     slow = gradient_gram(model, x, y, loss=CROSS_ENTROPY, method="jacobian").products
     np.testing.assert_allclose(fourth, slow, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("scale, checks", [(1e-6, 1), (0, 2)])
+def test_a_layer_whose_small_gradient_agrees_is_checked_once(scale, checks, monkeypatch):
+    inputs = keras.Input((6,))
+    faint = layers.Rescaling(scale)(layers.Dense(3)(inputs))
+    model = keras.Model(inputs, layers.Add()([faint, layers.Dense(3)(inputs)]))
+    x, y = examples(6)
+    found, check = [], Engine._check
+    monkeypatch.setattr(Engine, "_check", lambda *args: found.append(check(*args)) or found[-1])
+    for _ in range(2):
+        gradient_gram(model, x, y, loss=CROSS_ENTROPY, method="closed-form")
+    assert found == [scale > 0] * checks
 
 
 OUTSIDE = {"scale": 1.0}

@@ -10,7 +10,7 @@ from keras import layers, ops
 
 from stiffness import class_stiffness, gradient_gram
 from stiffness.gram import cosine_class_stiffness
-from stiffness.layers import Convolved, Factors, rule_of
+from stiffness.layers import Convolved, Factors, _axes, _from_both_sides, _patches, rule_of
 
 CROSS_ENTROPY = keras.losses.SparseCategoricalCrossentropy(from_logits=True, dtype="float64")  # a loss casts
 TOLERANCE = {"float32": 1e-4, "float64": 1e-9}
@@ -184,6 +184,29 @@ def test_separable_convolution(kind, shape, settings, dtype):
 @pytest.mark.parametrize("kind, shape, settings", TRANSPOSED, ids=conv_id)
 def test_transposed_convolution(kind, shape, settings, dtype):
     check(lambda dtype: kind(3, activation="tanh", dtype=dtype, **settings), shape, dtype)
+
+
+@pytest.mark.parametrize("settings", [
+    dict(kernel_size=(3, 3)), dict(kernel_size=(2, 3), padding="same"), dict(kernel_size=(3, 2), dilation_rate=2),
+    dict(kernel_size=(1, 3), strides=(1, 2), padding="same"), dict(kernel_size=(2, 1), padding="same"),
+    dict(kernel_size=(3, 2, 2), padding="same"), dict(kernel_size=(2, 3, 2), dilation_rate=(2, 1, 1)),
+], ids=conv_id)
+def test_patches_from_both_sides_are_those_of_the_image(settings):
+    rank = len(settings["kernel_size"])
+    layer = (layers.Conv2D if rank == 2 else layers.Conv3D)(4, **settings)
+    random = np.random.default_rng(0)
+    x = random.normal(size=(3, *(7, 6, 5)[:rank], 2)).astype("float32")
+    d = random.normal(size=layer(x).shape).astype("float32")
+    axes = _axes(x, layer)
+    plain = np.einsum("ntkc,ntf->nkcf", _patches(x, axes), d.reshape(len(d), -1, 4))
+    np.testing.assert_allclose(_from_both_sides(x, d, axes), plain, atol=1e-4)
+
+
+def test_a_product_with_itself_by_halves(monkeypatch):
+    features = Factors((np.random.default_rng(0).normal(size=(7, 1, 30)),))
+    whole = np.asarray(features.products(features))
+    monkeypatch.setattr("stiffness.layers.HALVED", 50)
+    np.testing.assert_allclose(features.products(features), whole, atol=1e-12)
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ SAMPLE = 2  # examples on which each layer's closed form is compared with the pl
 SAMPLES = 4  # that many of these are tried where a layer has no gradient on the first
 SAMPLE_TOLERANCE = 1e-3  # relative; far above rounding, far below any term left out
 TOLERANCES = {"float16": 2e-2, "bfloat16": 1e-1}  # the same for models that compute in half precision
-ROUNDING = 1e-9  # of the largest layer's part; a layer whose whole part is less than that is not judged
+ROUNDING = 1e-9  # of the largest layer's part; where a layer's is less, it is not dropped for being another
 CHUNK = 100  # examples that are differentiated at once; larger vectorised chunks are slower
 
 _CHECKED = weakref.WeakKeyDictionary()  # model -> what its last checks found, the newest first
@@ -339,11 +339,12 @@ class Engine:
                              "for BatchNormalization or Dropout called with training=True")
 
     def _keep_those_that_agree(self, calls, plain):
-        """Whether more examples are needed: some group has almost no gradient on these, which says nothing. plain:
-        {id of a variable: its part of the sample's Gram matrix}."""
+        """Whether more examples are needed: some group has no gradient on these, or next to none and that unlike the
+        plain one, which may be rounding. plain: {id of a variable: its part of the sample's Gram matrix}."""
         expected = [sum(plain[key] for key in group.variables) for group in self.groups]
         sizes = [np.abs(matrix).max() for matrix in expected]
         agree, self.width, self.length, self.working, self.matrices, largest = [], 0, 0, 0, MATRICES, 0
+        unsure = False
         for group, own, matrix, size in zip(self.groups, calls, expected, sizes):
             try:
                 features = group.rule.features(own) if own else []
@@ -351,8 +352,10 @@ class Engine:
             except Exception as error:  # whatever a layer's shapes do to its rule, the jacobian is right
                 log.debug("the closed form of %s failed: %r", self.labels[group.key], error)
                 continue
-            if np.abs(found - matrix).max() <= max(self._tolerance(*group.layers) * size, ROUNDING * max(sizes)):
+            difference, allowed = np.abs(found - matrix).max(), self._tolerance(*group.layers) * size
+            if difference <= max(allowed, ROUNDING * max(sizes)):
                 agree.append(group)
+                unsure |= size == 0 or difference > allowed
                 self.width += sum(feature.width() for feature in features)
                 self.length += sum(feature.length() for feature in features)
                 self.matrices = max([self.matrices, *[feature.matrices() for feature in features]])
@@ -360,7 +363,7 @@ class Engine:
                     activations, patches = _working(call)
                     self.working, largest = self.working + activations, max(largest, patches)
         self.groups, self.working = agree, self.working + largest  # one layer's features are made at a time
-        return any(size <= ROUNDING * max(sizes) for size in sizes)
+        return unsure
 
     @staticmethod
     def _tolerance(*layers):

@@ -23,6 +23,7 @@ from stiffness import autodiff
 PAIRWISE_POSITIONS = 8  # up to here positions are multiplied pair by pair where that is cheaper
 MATRICES = 3  # (n, m) at a time in a product of features
 PATCHED = 64  # examples whose patches are made at once where the gradients' own lengths are sought
+HALVED = 2_000_000  # numbers from which on the product of features with themselves is made of halves
 ELEMENTWISE = 50  # multiplications and additions in a matrix product, in the time of one of matrices by entries
 
 
@@ -58,7 +59,13 @@ class Factors(_Parts):
 
     def products(self, other):
         """(n, m)"""
-        total = None
+        n, total = len(self.parts[0]), None
+        if other is self and n > 1 and n * self.width() > HALVED:  # a quarter of the matrix need not be multiplied out
+            halves = [replace(self, parts=tuple(part[half] for part in self.parts))
+                      for half in (slice(n // 2), slice(n // 2, n))]
+            first, corner, second = (a.products(b) for a, b in itertools.combinations_with_replacement(halves, 2))
+            return ops.concatenate([ops.concatenate([first, corner], axis=1),
+                                    ops.concatenate([ops.transpose(corner), second], axis=1)], axis=0)
         for a, b in itertools.product(self._steps(), other._steps()):
             first, *rest = map(autodiff.inner, a, b)
             term = math.prod(rest, start=first + 1 if self.bias else first)
@@ -162,6 +169,16 @@ class _Axis:
     dilation: int
     before: int  # pixels of padding
     after: int
+
+    @classmethod
+    def of_pixels(cls, size):
+        """One that goes from pixel to pixel and sees each alone."""
+        return cls(size, size, kernel=1, stride=1, dilation=1, before=0, after=0)
+
+    def back(self):
+        """The way back, for each pixel over the positions that see it, the last first; of stride 1."""
+        reach = (self.kernel - 1) * self.dilation
+        return _Axis(self.out, self.size, self.kernel, 1, self.dilation, reach - self.before, reach - self.after)
 
     def seen(self, t):
         """The pixels that position t sees, None in the padding."""
@@ -345,8 +362,17 @@ class _Conv(_Linear):
         layer, a, d = calls[0]
         image, d = cls.images(layer, a, d)
         convolved = Convolved((image, d), _axes(image, layer))
-        alone = len(calls) == getattr(layer, "groups", 1) == 1 < math.prod(d.shape[1:-1])
-        return [convolved] if alone and convolved.cost() < convolved.length() else super().of_kernel(calls)
+        if not len(calls) == getattr(layer, "groups", 1) == 1 < math.prod(d.shape[1:-1]):
+            return super().of_kernel(calls)
+        if convolved.cost() < convolved.length():
+            return [convolved]
+        *others, last = convolved.axes
+        across = math.prod(axis.kernel for axis in others)
+        patch, filters, positions = across * last.kernel * image.shape[-1], d.shape[-1], math.prod(d.shape[1:-1])
+        fewer = last.kernel * image.shape[-1] + across * filters < patch
+        if fewer and all(axis.stride == 1 for axis in others) and not _pairwise(positions, patch, filters):
+            return [Factors((_flat(_from_both_sides(image, d, convolved.axes)),))]
+        return super().of_kernel(calls)
 
     @classmethod
     def outer(cls, layer, a, d):
@@ -584,9 +610,13 @@ def _factors(a, d=None):
     """sum_t a_t d_t^T: as it stands, or multiplied out where that makes the cheaper Gram matrix; a alone: itself."""
     if d is None:
         return Factors((a,))
-    positions, rows, columns = a.shape[1], a.shape[2], d.shape[2]
-    pairwise = positions**2 * (rows + columns) < rows * columns and positions <= PAIRWISE_POSITIONS
-    return Factors((a, d) if positions == 1 or pairwise else (_flat(autodiff.outer(a, d)),))
+    apart = a.shape[1] == 1 or _pairwise(a.shape[1], a.shape[2], d.shape[2])
+    return Factors((a, d) if apart else (_flat(autodiff.outer(a, d)),))
+
+
+def _pairwise(positions, rows, columns):
+    """Whether the products of all pairs of positions are cheaper than those of what they add up to."""
+    return positions**2 * (rows + columns) < rows * columns and positions <= PAIRWISE_POSITIONS
 
 
 def _ids(ids, d):
@@ -643,6 +673,18 @@ def _patches(t, axes):
                        for o, axis in zip(offset, axes))
         slices.append(t[(slice(None), *window)])
     return ops.reshape(ops.concatenate(slices, axis=-1), (t.shape[0], -1, len(slices), t.shape[-1]))
+
+
+def _from_both_sides(image, d, axes):
+    """(n, K, c, f), the gradients of a convolution's kernel: patches of the image along the last axis meet patches of d
+    along the others, where the stride is 1. Both together can be smaller than patches of the image along all axes."""
+    *others, last = axes
+    pixels = [_Axis.of_pixels(axis.size) for axis in others]
+    a = _patches(image, (*pixels, last))
+    d = _patches(d, (*[axis.back() for axis in others], _Axis.of_pixels(last.out)))
+    (n, _, along, c), (_, _, across, f) = a.shape, d.shape
+    g = ops.reshape(autodiff.outer(_join(a), _join(d)), (n, along, c, across, f))
+    return ops.reshape(ops.transpose(ops.flip(g, axis=3), (0, 3, 1, 2, 4)), (n, across * along, c, f))
 
 
 def _letters(equation, input_rank, output_rank):
