@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 
 from stiffness import data, results
@@ -81,8 +82,12 @@ def truncate(path):
 
 
 def flip(path):
+    file = pq.ParquetFile(path)
+    values = file.metadata.row_group(0).column(file.schema_arrow.get_field_index("value"))
     content = bytearray(path.read_bytes())
-    content[len(content) // 10] ^= 0xFF
+    # among the numbers, which have a checksum; the headers between them have none
+    start = values.dictionary_page_offset or values.data_page_offset
+    content[start + values.total_compressed_size - 9] ^= 0xFF
     path.write_bytes(content)
 
 
