@@ -148,12 +148,12 @@ def growth(shown, floor, y, title, unit):
 chain = records[(records["case"] == "mlp") & records["median"].notna()]
 timed = chain[chain["way"] != "floor"]
 growth(timed.assign(value=timed["median"]), chain[chain["way"] == "floor"].assign(value=lambda rows: rows["median"]),
-       "seconds", "Time for the matrix of 784-500-300-100-10", "seconds")
+       "seconds", ["Time for the matrix of", "784-500-300-100-10"], "seconds")
 
 # %% tags=["hide-input"]
 matrix = timed[timed["way"] == "closed-form"].assign(value=lambda rows: 4 * rows["n"].astype(float) ** 2 / 1e9)
 growth(timed.assign(value=timed["peak_bytes"] / 1e9), matrix, "peak memory, GB",
-       "Peak memory of the same runs, libraries included", "GB")
+       ["Peak memory of the same runs,", "libraries included"], "GB")
 
 
 # %% [markdown]

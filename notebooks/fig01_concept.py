@@ -92,8 +92,8 @@ def concept() -> alt.LayerChart:
             sign="datum.angle < 90 ? 1 : datum.angle > 90 ? -1 : 0",
         )
         .transform_calculate(
-            verdict="datum.sign > 0 ? 'lowers the loss on example 2' : "
-            "datum.sign < 0 ? 'raises the loss on example 2' : 'does not change the loss on example 2'",
+            sentence="'A small step −ε g₁ ' + (datum.sign > 0 ? 'lowers' : datum.sign < 0 ? 'raises' : "
+            "'does not change') + '/the loss on example 2'",
             numbers="'sign ' + format(datum.sign, '+d') + '   cosine ' + format(datum.cosine, '+.2f')"
             " + '   product g₁·g₂ ' + format(datum.cosine * datum.length, '+.2f')",
         )
@@ -101,8 +101,8 @@ def concept() -> alt.LayerChart:
     half = alt.Chart(alt.InlineData(values=[{"x": 0, "x2": REACH, "y": -0.55, "y2": REACH}]))
     shade = half.mark_rect(color=FIRST, opacity=0.2).encode(axis("x"), axis("y"), x2="x2:Q", y2="y2:Q")
     labels = [
-        fixed(2.1, -0.47).mark_text(align="right", text="here g₁·g > 0: the two agree"),
-        fixed(-2.1, -0.47).mark_text(align="left", text="here g₁·g < 0: they disagree"),
+        fixed(2.1, -0.47).mark_text(align="right", text="g₁·g > 0: agree"),
+        fixed(-2.1, -0.47).mark_text(align="left", text="g₁·g < 0: disagree"),
         fixed(0.95, -0.2).mark_text(align="center", text="g₁", fontWeight="bold", fontSize=15, color=FIRST),
         fixed(-0.6, -0.2).mark_text(align="center", text="step −ε g₁", color=STEP, fontSize=13),
     ]
@@ -111,9 +111,9 @@ def concept() -> alt.LayerChart:
         x="datum.x + 0.28 * cos(datum.angle * PI / 180)", y="datum.y + 0.28 * sin(datum.angle * PI / 180)"
     )
     name = second.mark_text(text="g₂", fontWeight="bold", fontSize=15, color=SECOND).encode(axis("x"), axis("y"))
-    # these two stand above the plane, placed by pixels
-    sentence = chosen.mark_text(align="center", fontSize=14, fontWeight="bold", x=168, y=-34)
-    figures = chosen.mark_text(align="center", fontSize=14, x=168, y=-12)
+    # these two stand above the plane, placed by pixels; in two lines the sentence fits a phone
+    sentence = chosen.mark_text(align="left", fontSize=14, fontWeight="bold", x=0, y=-54, lineBreak="/", lineHeight=19)
+    figures = chosen.mark_text(align="left", fontSize=14, x=0, y=-12)
     dots = grid.mark_point(opacity=0, size=1, aria=False).encode(axis("x"), axis("y")).add_params(picked)
     layers = [
         shade,
@@ -122,7 +122,7 @@ def concept() -> alt.LayerChart:
         arrow(chosen, SECOND, "90 - second_angle"),
         name,
         *labels,
-        sentence.transform_calculate(line="'A small step −ε g₁ ' + datum.verdict").encode(text="line:N"),
+        sentence.encode(text="sentence:N"),
         figures.encode(text="numbers:N"),
         dots,
     ]

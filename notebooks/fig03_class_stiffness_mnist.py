@@ -81,7 +81,7 @@ charts.class_matrices(
 # between the gradients (its third version), which also says how strongly two examples help each other.
 
 # %% tags=["hide-input"]
-charts.class_matrix_slider(matrices, title=f"Class stiffness on {dataset}",
+charts.class_matrix_slider(matrices, title=["Class stiffness", dataset],
                            of=f"a {network} network on {dataset}")
 
 # %% [markdown]
@@ -91,7 +91,7 @@ charts.class_matrix_slider(matrices, title=f"Class stiffness on {dataset}",
 # intervals over the runs.
 
 # %% tags=["hide-input"]
-charts.stiffness_evolution(table, title=f"Stiffness through training, {dataset}")
+charts.stiffness_evolution(table, title=["Stiffness through training", dataset])
 
 # %% tags=["hide-input"]
 charts.loss_evolution(table, title="The losses of the same runs")

@@ -79,14 +79,14 @@ charts.class_matrices(
 # ## All measured stages
 
 # %% tags=["hide-input"]
-charts.class_matrix_slider(matrices, title=f"Class stiffness on {dataset} with permuted labels",
+charts.class_matrix_slider(matrices, title=["Class stiffness", f"{dataset}, permuted labels"],
                            of=f"a {network} network on {dataset} with {permuted_fraction:.0%} of the labels permuted")
 
 # %% [markdown]
 # ## The two summaries
 
 # %% tags=["hide-input"]
-charts.stiffness_evolution(table, title="Stiffness through training, permuted labels")
+charts.stiffness_evolution(table, title=["Stiffness through training", f"{dataset}, permuted labels"])
 
 # %% [markdown]
 # The training loss is on the permuted labels, the validation loss on true ones. The dashed line is the loss of a
@@ -102,7 +102,7 @@ charts.loss_evolution(table, title="The losses of the same runs", guessing=math.
 # summaries, on the same validation images.
 
 # %% tags=["hide-input"]
-charts.stiffness_evolution(memorised, title=f"Stiffness of a network that memorises, {dataset}")
+charts.stiffness_evolution(memorised, title=["Stiffness of a network that memorises", dataset])
 
 # %% [markdown]
 # ## What was found

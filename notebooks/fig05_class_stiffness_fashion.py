@@ -70,14 +70,14 @@ charts.class_matrices(
 # ## All measured stages
 
 # %% tags=["hide-input"]
-charts.class_matrix_slider(matrices, title=f"Class stiffness on {dataset}",
+charts.class_matrix_slider(matrices, title=["Class stiffness", dataset],
                            of=f"a {network} network on {dataset}")
 
 # %% [markdown]
 # ## The two summaries, and the losses
 
 # %% tags=["hide-input"]
-charts.stiffness_evolution(table, title=f"Stiffness through training, {dataset}")
+charts.stiffness_evolution(table, title=["Stiffness through training", dataset])
 
 # %% tags=["hide-input"]
 charts.loss_evolution(table, title="The losses of the same runs")
@@ -100,6 +100,10 @@ notebook.say(
         f"{' and '.join(classes)} {claims.interval(row)}" for classes, row in pairs.iloc[:3].iterrows())
     + f"; the highest is {' and '.join(pairs.index[-1])} {claims.interval(pairs.iloc[-1])}."
 )
+
+# %% [markdown]
+# Looking alike is not helping each other. What tells two such classes apart is learnt for the one and against the
+# other, so where that is what is left to learn, a step for one of them harms the other.
 
 # %% [markdown]
 # ## The runs

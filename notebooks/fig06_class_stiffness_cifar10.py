@@ -73,14 +73,14 @@ charts.class_matrices(
 # ## All measured stages
 
 # %% tags=["hide-input"]
-charts.class_matrix_slider(matrices, title=f"Class stiffness on {dataset}",
+charts.class_matrix_slider(matrices, title=["Class stiffness", dataset],
                            of=f"a {network} network on {dataset}")
 
 # %% [markdown]
 # ## The two summaries, and the losses
 
 # %% tags=["hide-input"]
-charts.stiffness_evolution(table, title=f"Stiffness through training, {dataset}")
+charts.stiffness_evolution(table, title=["Stiffness through training", dataset])
 
 # %% tags=["hide-input"]
 charts.loss_evolution(table, title="The losses of the same runs")
@@ -98,12 +98,14 @@ notebook.found(claims.between_classes_grows(table), "C2-cifar10")
 best = summaries.onset(table)
 accuracy = summaries.at(table, "validation_accuracy", last)
 within, between = (
-    [claims.interval(summaries.at(table, f"{pairs}_sign", step)) for step in (best, last)]
+    [claims.interval(summaries.at(table, f"{pairs}_sign", step)) for step in (stages[0], best, last)]
     for pairs in ("within_class", "between_classes"))
 notebook.say(
     f"At the last stage, after {last:,} steps, {claims.interval(accuracy, claims.percent)} of the validation images "
-    f"are classified rightly. The validation loss is lowest after {best:,} steps: there sign stiffness is {within[0]} "
-    f"within classes and {between[0]} between them, at the last stage {within[1]} and {between[1]}."
+    f"are classified rightly. The validation loss is lowest after {best:,} steps. Within classes sign stiffness is "
+    f"{within[0]} at the first stage, {within[1]} there and {within[2]} at the last; between them {between[0]}, "
+    f"{between[1]} and {between[2]}. Whether over-fitting makes it fall (C3) is the question of "
+    "[Figure 2](fig02_overfitting.ipynb)."
 )
 classes = summaries.pairs_of_classes(matrices, last)
 notebook.say(

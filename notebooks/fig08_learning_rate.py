@@ -99,11 +99,12 @@ notebook.say(
     + ". A positive slope does not say that a line never turns. Of the "
     f"{len(means)} means {(means['low'] > 0).sum()} have an interval above 0 and {(means['high'] < 0).sum()} one below."
 )
-neighbours = lines.groupby("dataset").diff().abs().stack()
+neighbours, rise = lines.groupby("dataset").diff().abs().stack(), (lines.iloc[:, -1] - lines.iloc[:, 0]).mean()
 notebook.say(
-    f"Could the runs that were stopped a little below their loss explain the slopes? From one loss to the next, at the "
-    f"same rate, stiffness changes by {neighbours.mean():.3f} on average; from the lowest rate to the highest, at the "
-    f"same loss, by {claims.signed3((lines.iloc[:, -1] - lines.iloc[:, 0]).mean())}."
+    "Could it be that the slopes come from runs that were stopped below their loss, and faster ones further below? "
+    f"Even the whole way from one loss to the next changes stiffness by only {neighbours.mean():.3f} on average, up or "
+    f"down, at the same rate. The way from the lowest rate to the highest, at the same loss, changes it by "
+    f"{claims.signed3(rise)}, which is {abs(rise) / neighbours.mean():.1f} times as much."
 )
 cosines = table[(table["quantity"] == "between_classes_cosine") & table["target_loss"].notna()]
 cosines = summaries.trends(cosines, ["dataset", "target_loss"], "learning_rate", summaries.slope_per_decade)

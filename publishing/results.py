@@ -67,7 +67,7 @@ def overview(notebooks: list[Path]) -> pd.DataFrame:
 
 def again(notebooks: list[Path]) -> pd.DataFrame:
     """Computes the quickest stored run of each notebook from nothing, elsewhere: its numbers, those that differ by more
-    than the tolerance, and the largest difference."""
+    than the tolerance, the largest difference, and whether there are as many examples as there were."""
     quickest = {}
     for source in notebooks:
         if whole := [run for run in experiments_of(source) if wall_times([run])]:
@@ -83,7 +83,8 @@ def again(notebooks: list[Path]) -> pd.DataFrame:
         difference = (both["value"] - both["value_again"]).abs()
         one_alone = (both["_merge"] != "both") | (both["value"].isna() != both["value_again"].isna())
         rows.append({"figure": stem, "run": run.address, "numbers": len(both),
-                     "different": int((one_alone | (difference > TOLERANCE)).sum()), "largest": difference.max()})
+                     "different": int((one_alone | (difference > TOLERANCE)).sum()), "largest": difference.max(),
+                     "same data": published[run].attrs["split_sizes"] == computed[run].attrs["split_sizes"]})
     return pd.DataFrame(rows)
 
 
@@ -125,7 +126,10 @@ def main() -> None:
         if options.again:
             table = again(notebooks)
             print(table.to_string(index=False))
-            sys.exit("some numbers are not those published" if table["different"].any() else None)
+            if table["different"].any():
+                other = "" if table["same data"].all() else ", and the data are not: there are more examples, or fewer"
+                sys.exit(f"some numbers are not those published{other}")
+            return
         if not options.list:
             results.compute_missing([experiment for source in notebooks for experiment in experiments_of(source)])
     except NotebookError as error:

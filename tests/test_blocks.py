@@ -146,7 +146,8 @@ def test_c5_with_both_kinds_of_blocks():
 
 @pytest.mark.parametrize("strength, verdict, told", [
     ({0: 0, 10: 0.2, 100: 0.5, 1000: 0.1}, "reproduced", "peak after 100 steps"),
-    ({0: 0, 10: 0.2, 100: 0.5, 1000: 0}, "reproduced", "fades after 1,000 steps"),
+    ({0: 0, 10: 0.2, 100: 0.5, 1000: 0}, "reproduced", "no longer there after 1,000 steps"),
+    ({0: 0, 10: 0.2, 100: 0.5, 1000: 0.2}, "reproduced", "falls below half of that after 1,000 steps"),
     ({0: 0, 10: 0.2, 100: 0.5, 1000: 0.4}, "partly", "not faded after 1,000"),
     ({0: 0.5, 10: 0.5, 100: 0.5, 1000: 0}, "partly", "there from the first stage on"),
     ({0: 0.5, 10: 0.5, 100: 0.5, 1000: 0.5}, "not reproduced", "not faded"),
@@ -197,7 +198,8 @@ def test_strongest_group_by_hand():
 
 def test_names_of_found_clusters():
     assert blocks._commonest(["big_cats", "big_cats", "cars"]) == "big cats, 2 of 3"
-    assert blocks._commonest(["a", "b", "c"]) == blocks._commonest(["a", "a"]) == ""
+    assert blocks._commonest(["a", "b", "c", "b"]) == "b, 2 of 4"
+    assert blocks._commonest(["a", "a"]) == ""
 
 
 def test_pictures_of_large_heat_maps_are_small_and_the_same():

@@ -242,7 +242,7 @@ def test_c7_tells_where_stiffness_ceases_and_which_curves_never_do():
     made = spaces(lambda _, distance: 0.5 if distance < 0.05 else -0.5, lambda space, _: np.nan)
     judged = claims.near_pairs_are_stiff(made)
     assert "positive in input below 0.05, layer 1 below 0.05" in judged.measured
-    assert "correlation of depth and size +0.00 [+0.00, +0.00]; 15 of 15 curves never fall to zero" in judged.measured
+    assert "stiff domain's size +0.00 [+0.00, +0.00]; 15 of 15 curves never fall to zero" in judged.measured
     everywhere = claims.near_pairs_are_stiff(spaces(lambda *_: 0.5, shrinking)).measured
     assert "positive in input at any, layer 1 at any" in everywhere and "0 of 15 curves" in everywhere
 
@@ -427,3 +427,7 @@ def test_pairs_of_classes_once_and_by_stiffness():
                                               + np.diag([0.2, 0, 0.2], -1)), list("abcd"))
     pairs = summaries.pairs_of_classes(matrices, 100)
     assert len(pairs) == 6 and set(pairs.index[-2:]) == {("a", "b"), ("c", "d")}
+
+
+def test_small_numbers_as_markdown():
+    assert [claims.small(value) for value in (0.36, 2.0, 1.9e-5, 0.0)] == ["0.36", "2", r"$1.9 \times 10^{-5}$", "0"]

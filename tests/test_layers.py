@@ -202,13 +202,6 @@ def test_patches_from_both_sides_are_those_of_the_image(settings):
     np.testing.assert_allclose(_from_both_sides(x, d, axes), plain, atol=1e-4)
 
 
-def test_a_product_with_itself_by_halves(monkeypatch):
-    features = Factors((np.random.default_rng(0).normal(size=(7, 1, 30)),))
-    whole = np.asarray(features.products(features))
-    monkeypatch.setattr("stiffness.layers.HALVED", 50)
-    np.testing.assert_allclose(features.products(features), whole, atol=1e-12)
-
-
 @pytest.fixture
 def by_pixels(monkeypatch):
     """Whatever it costs."""

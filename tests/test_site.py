@@ -112,10 +112,40 @@ def test_page_is_sound(name, address, visit):
     assert not wrong
 
 
+CUT_OFF = """svg => {
+    const frame = svg.getBoundingClientRect()
+    const places = [...svg.querySelectorAll("text")].map(text => [text.textContent, text.getBoundingClientRect()])
+    return places.filter(([_, at]) => at.left < frame.left - 1 || at.right > frame.right + 1).map(([text]) => text)
+}"""
+
+
 @each_page
 def test_phone_page_does_not_scroll_sideways(name, address, visit):
     page, wrong = visit(f"{address}{name}.html", address, viewport={"width": 390, "height": 844}, has_touch=True)
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    for svg in page.locator(f"{CHARTS} svg").all():
+        assert not svg.evaluate(CUT_OFF), "the chart's texts are cut off"
+    assert not wrong
+
+
+@pytest.mark.parametrize("name", ["notebooks/fig05_class_stiffness_fashion", "notebooks/fig07_super_classes"])
+def test_charts_follow_the_width_of_their_column(name, address, visit):
+    page, wrong = visit(f"{address}{name}.html", address, viewport={"width": 1280, "height": 900})
+
+    def width():
+        page.wait_for_timeout(1000)  # the sidebar slides, and for a moment the page is far too wide
+        sizes = page.locator(f"{CHARTS}.fit-x").evaluate_all(
+            "boxes => boxes.map(box => [box.querySelector('svg').getBoundingClientRect().width, box.clientWidth])")
+        for chart, column in sizes:
+            assert chart == pytest.approx(column, abs=2)
+        return sizes[0][1]
+
+    page.set_viewport_size({"width": 390, "height": 900})
+    narrow = width()
+    page.set_viewport_size({"width": 1280, "height": 900})
+    wide = width()
+    page.locator("button.primary-toggle:visible").click()  # without the sidebar; the window stays as it is
+    assert narrow < wide < width()
     assert not wrong
 
 

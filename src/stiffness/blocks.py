@@ -171,6 +171,6 @@ def _blocks(order, groups, label, thick=False):
 
 
 def _commonest(groups):
-    """The group of half of a found cluster's classes or more, in words; nothing where there is none, or no room."""
+    """The group of most of a found cluster's classes, in words; nothing where there is no room."""
     name, number = Counter(groups).most_common(1)[0]
-    return f"{name.replace('_', ' ')}, {number} of {len(groups)}" if 2 * number >= len(groups) > 2 else ""
+    return f"{name.replace('_', ' ')}, {number} of {len(groups)}" if len(groups) > 2 else ""

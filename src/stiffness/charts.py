@@ -1,5 +1,7 @@
 """The book's charts: functions of a tidy table that return an Altair chart with its alternative text."""
 
+import math
+
 import altair as alt
 import numpy as np
 
@@ -10,6 +12,8 @@ STIFFNESS = alt.Scale(scheme="redblue", domain=[-1, 1], domainMid=0)
 KINDS = ["sign", "cosine"]
 MARK = "#9467bd"  # of what is marked in a chart: reads on white and on black
 PANEL = 262  # width of one of two panels side by side: a phone shows one whole
+EXTENT = 42  # room for an axis's longest labels, where a switch changes them: the chart does not move then
+FIRST_STEPS = 10  # an axis of steps is linear up to about here, then logarithmic
 ZERO = ["falls to zero there", "never falls to zero"]  # the two ways in which a size is drawn
 PAIRS = {"all": "all pairs", "within_class": "one class", "between_classes": "different classes"}
 FOUND = "found clusters"
@@ -60,7 +64,7 @@ def class_matrix_orders(matrices, arrangements, class_names, super_classes, *, s
     steps = sorted({step for step, _, _ in matrices})
     orders = [name for name in arrangements if isinstance(name, str)] + [FOUND]
     classes = len(class_names)
-    size = max(1, 300 // classes) * classes  # whole pixels, or cells would look uneven
+    size = max(4, 300 // classes) * classes  # whole pixels, or cells would look uneven; enough of them to point at
     values = {f"{kind} {steps.index(step)}": [[None if np.isnan(mean) else round(100 * mean) for mean in row[: a + 1]]
                                               for a, row in enumerate(C)] for step, kind, C in matrices}
     drawn, places = [], {}
@@ -129,12 +133,13 @@ def loss_evolution(table, *, title, guessing=None, mark=None):
     quantities = {"train_loss": "training", "validation_loss": "validation"}
     curves = loss_curves(table, list(quantities))
     if guessing is None:
-        return _evolution(curves, quantities, "loss", title, scale=alt.Scale(type="log"), mark=mark)
+        scale, ticks = _logarithmic(curves[["mean", "low", "high"]], below=0.1 if mark else 0.04)  # its label is there
+        return _evolution(curves, quantities, "loss", title, scale=scale, ticks=ticks, mark=mark)
     return _evolution(curves, quantities, "loss", title, scale=alt.Scale(zero=False, nice=False),
                       reference=(guessing, "guessing"), mark=mark)
 
 
-def _evolution(curves, quantities, y, title, *, scale=alt.Undefined, reference=None, mark=None):
+def _evolution(curves, quantities, y, title, *, scale=alt.Undefined, ticks=6, reference=None, mark=None):
     """Curves of mean and 95 % interval over seeds against the number of steps, as wide as the page.
 
     quantities: name -> label, or "what, kind": a colour for each what, a dash for each kind. reference: (value, label)
@@ -146,10 +151,9 @@ def _evolution(curves, quantities, y, title, *, scale=alt.Undefined, reference=N
     whats, kinds = (list(dict.fromkeys(label.partition(", ")[at] for label in quantities.values())) for at in (0, 2))
     legend = alt.Legend(title=None, orient="top", columns=2, symbolType="stroke", symbolStrokeWidth=3, symbolOpacity=1)
     x = alt.X("step:Q", title="steps of training (0 is initialisation)",
-              scale=alt.Scale(type="symlog", constant=10),
-              axis=alt.Axis(values=sorted(set(shown["step"])), labelOverlap=True, labelSeparation=6, grid=False,
-                            format=",d"))
-    y_axis = alt.Axis(grid=False, tickCount=6, labelExpr=alt.Undefined if y != "loss" else
+              scale=alt.Scale(type="symlog", constant=FIRST_STEPS),
+              axis=_labelled_axis(shown["step"], lambda step: np.log1p(step / FIRST_STEPS)))
+    y_axis = alt.Axis(grid=False, **_ticks(ticks), labelExpr=alt.Undefined if y != "loss" else
                       "format(datum.value, datum.value < 0.001 ? '~e' : '~g')")  # 1e-6 rather than 0.000001
     base = alt.Chart(shown).transform_calculate(**_interval(form)).encode(
         x, alt.Color("what:N", sort=whats, scale=alt.Scale(scheme="tableau10"), legend=legend), detail="quantity:N")
@@ -165,9 +169,12 @@ def _evolution(curves, quantities, y, title, *, scale=alt.Undefined, reference=N
     if reference is not None:
         value, label = reference
         rule = alt.Chart(shown.iloc[:1]).encode(y=alt.datum(value))
-        grey = {"color": "#888888"}
-        layers += [rule.mark_rule(strokeDash=[2, 4], **grey),
-                   rule.mark_text(text=label, align="right", baseline="bottom", dx=-4, x="width", **grey)]
+        layers.append(rule.mark_rule(strokeDash=[2, 4], color="#888888"))
+        ends = curves.loc[curves["step"] == curves["step"].max(), "mean"] - value
+        below = ends[ends.abs().idxmin()] > 0  # the side of the line where no curve ends nearby
+        if label:  # in the text's default colour, which follows the page
+            layers.append(rule.mark_text(text=label, align="right", baseline="top" if below else "bottom", dx=-4,
+                                         dy=3 if below else 0, x="width"))
     ends = [(label, means.iloc[0], means.iloc[-1]) for quantity, label in quantities.items()
             for means in [curves.loc[curves["quantity"] == quantity, "mean"]]]
     told = ".2f" if y == "stiffness" else "#.3g"
@@ -214,14 +221,15 @@ def probe_error_curves(errors, small, *, title):
     legend = alt.Legend(title=None, orient="bottom", columns=1, symbolFillColor="#888888", symbolStrokeColor="#888888")
     shown = rows[rows["value"] > 0]  # no error at all, as where every sign is 1, has no place on a logarithmic axis
     base = alt.Chart(shown.round({"value": 4, "law": 4})).transform_filter("datum.kind == kind").encode(
-        alt.X("probe_images:Q", title="probe images", axis=alt.Axis(
-            values=sorted(set(rows["probe_images"])), format=",d", grid=False, labelOverlap=True),
-            scale=alt.Scale(type="log", padding=12)),
+        alt.X("probe_images:Q", title="probe images", axis=_labelled_axis(rows["probe_images"], np.log),
+              scale=alt.Scale(type="log", nice=False, padding=12)),
         alt.Color("data:N", sort=list(dict.fromkeys(errors["data"])), scale=alt.Scale(scheme="tableau10"),
-                  legend=alt.Legend(title=None, orient="top")))
-    y = {"title": "half the 95 % interval", "scale": alt.Scale(type="log"), "axis": alt.Axis(grid=False, tickCount=6)}
+                  legend=alt.Legend(title=None, orient="top", offset=26, symbolOpacity=1)))
     value, label = small
-    rule = alt.Chart(alt.InlineData(values=[{}])).encode(y=alt.datum(value))
+    scale, ticks = _logarithmic([*shown["value"], *shown["law"], value])
+    y = {"title": "half the 95 % interval", "scale": scale,
+         "axis": alt.Axis(grid=False, **_ticks(ticks), format="~g")}
+    rule = alt.Chart(alt.InlineData(values=[{}]))
     signs = rows[rows["kind"] == "sign"]
     told = [f"{data}, {what}: " + ", ".join(f"{error:.3f} for {number:,}" for number, error in
                                             zip(own["probe_images"], own["value"])) + "."
@@ -232,8 +240,9 @@ def probe_error_curves(errors, small, *, title):
             alt.Y("value:Q", **y), alt.Shape("what:N", sort=list(WORDS.values()), legend=legend),
             tooltip=["data:N", alt.Tooltip("what:N", title="stiffness"), alt.Tooltip("probe_images:Q", format=",d"),
                      alt.Tooltip("value:Q", title="half interval", format=".4f")]),
-        rule.mark_rule(color=MARK, strokeWidth=2),
-        rule.mark_text(text=label, color=MARK, fontWeight="bold", align="left", baseline="bottom", x=4, dy=-4),
+        rule.mark_rule(color=MARK, strokeWidth=2).encode(y=alt.datum(value)),
+        # above the plot, as within it there is a point everywhere for one kind or the other
+        rule.mark_text(text=f"{label}, {value:g}", color=MARK, fontWeight="bold", align="left", x=0, y=-10),
     ).add_params(_kind_switch()).properties(
         width="container", height=280, title=title, description="Points: the statistical error of stiffness against "
         "the number of probe images. The largest by the sign: " + " ".join(told))
@@ -255,7 +264,7 @@ def network_stiffness(table, networks, summary, *, title):
               axis=alt.Axis(labelAngle=0, grid=False)),
         alt.XOffset("network:N", sort=networks),
         alt.Color("network:N", scale=_network_colours(networks), legend=_network_legend()))
-    y = {"title": f"stiffness {WORDS[summary]}", "axis": alt.Axis(grid=False, tickCount=6)}
+    y = {"title": f"stiffness {WORDS[summary]}", "axis": alt.Axis(grid=False, tickCount=6, minExtent=EXTENT)}
     signs = rows[rows["kind"] == "sign"].set_index(["network", "moment"])["mean"]
     told = [f"{network}: " + ", ".join(f"{signs[network, moment]:.2f} at {moment}" for moment in
                                        ["start", *moments.values()] if (network, moment) in signs) + "."
@@ -314,14 +323,15 @@ def stiffness_against_rate(table, stops, *, title):
     for dataset in stops["dataset"].unique():
         chart = _of_kind(_rounded(rows[rows["dataset"] == dataset]))
         layers = _against_rate(chart, ["mean", "low", "high"], tooltip, title="stiffness",
-                               axis=alt.Axis(grid=False, tickCount=6))
+                               axis=alt.Axis(grid=False, tickCount=6, minExtent=EXTENT))
         panels.append(alt.layer(*layers, _zero()).properties(width=PANEL, height=240,
                                                              title=alt.Title(dataset, fontSize=13)))
     signs = rows[rows["kind"] == "sign"].sort_values(["target_loss", "learning_rate"], ascending=[False, True])
     told = [f"{dataset}, loss {loss:g}: from {line['mean'].iloc[0]:.2f} at rate {line['learning_rate'].iloc[0]:g} to "
             f"{line['mean'].iloc[-1]:.2f} at {line['learning_rate'].iloc[-1]:g}."
             for (dataset, loss), line in signs.groupby(["dataset", "target_loss"], sort=False)]
-    return alt.hconcat(*panels).resolve_scale(color="independent").add_params(_kind_switch()).properties(
+    return alt.hconcat(*panels).resolve_scale(color="independent", y="shared").add_params(_kind_switch()).properties(
+        autosize=alt.AutoSizeParams(type="pad", resize=True),  # one kind's labels reach higher than the other's
         title=title, description="Lines of between-class stiffness against the learning rate, one for each training "
                                  "loss. By the sign: " + " ".join(told))
 
@@ -400,6 +410,54 @@ def _value(form):
 
 
 _INTERVAL, _VALUE = _interval("+.3f"), _value("+.3f")
+
+
+def _ticks(ticks):
+    """An axis's ticks: at these values, or about so many."""
+    # without the count Vega would leave out every second of the values, the last one, too, where it finds them many
+    return {"tickCount": ticks} if isinstance(ticks, int) else {
+        "values": ticks, "tickCount": len(ticks), "labelOverlap": False}
+
+
+def _logarithmic(values, below=0.04):
+    """Scale and ticks of a logarithmic axis that ends where the values do; powers of 10, others if there is room.
+
+    below: the empty part under the values.
+    """
+    low, high = np.nanmin(values), np.nanmax(values)
+    low, high = low / max(1.1, (high / low) ** below), high * max(1.1, (high / low) ** 0.04)
+    low, high = float(f"{low:.3g}"), float(f"{high:.3g}")
+    powers = range(math.floor(math.log10(low)), math.floor(math.log10(high)) + 1)
+    for leading in ((1, 2, 5), (1, 3), (1,)):
+        ticks = [tick for power in powers for digit in leading if low <= (tick := float(f"{digit}e{power}")) <= high]
+        if len(ticks) <= 10:
+            break
+    every = math.ceil(len(ticks) / 10)
+    return alt.Scale(type="log", domain=[low, high], nice=False), ticks[::-every]
+
+
+def _labelled_axis(numbers, scale):
+    """An x axis with a tick at each number, and a label where there is room: the ends first, then 10, 100 ..., 30 ...
+
+    scale: the function that the axis places numbers by. (Vega would leave out the last label rather than another.)
+    """
+    numbers = sorted(set(map(int, numbers)))
+    start, end = scale(numbers[0]), scale(numbers[-1])
+
+    def with_room(width):
+        ends, kinds = (numbers[-1], numbers[0]), ("1", "3")
+        order = sorted(numbers, key=lambda n: (n not in ends, *(str(n).strip("0") != kind for kind in kinds), n))
+        chosen = {}  # number: place and half the width of its label
+        for number in order:
+            place = float(width * (scale(number) - start) / ((end - start) or 1))
+            half = 4 * len(f"{number:,}") + 2
+            if all(abs(place - other) > half + its_half for other, its_half in chosen.values()):
+                chosen[number] = place, half
+        return sorted(chosen)
+
+    shown = f"width < 480 ? {with_room(270)} : {with_room(480)}"  # on a phone, and elsewhere
+    return alt.Axis(**_ticks(numbers), format=",d", grid=False, labelFlush=False,
+                    labelExpr=f"indexof({shown}, datum.value) < 0 ? '' : datum.label")
 
 
 def _network_colours(networks):

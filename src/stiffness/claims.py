@@ -78,10 +78,10 @@ def between_classes_grows(table):
     consistent = (signs.abs() == 1).mean()
     last = matrices[matrices["step"] == between.columns[-1]]
     positive = _row(np.clip(mean_and_interval((last["value"] > 0).groupby(last["seed"]).mean()), 0, 1))
-    measured = (f"{interval(_row(mean_and_interval(between.iloc[:, 0])))} at initialisation, where {consistent:.0%} of "
-                f"the class pairs have one sign in all runs; {interval(_row(mean_and_interval(between.iloc[:, -1])))} "
-                f"after {between.columns[-1]:,} steps, a change of {interval(change)}; share of positive class pairs "
-                f"then {interval(positive, percent)}")
+    start, end = (interval(_row(mean_and_interval(between.iloc[:, at]))) for at in (0, -1))
+    measured = (f"{start} at initialisation, where {percent(consistent)} of the class pairs have one sign in all runs; "
+                f"{end} after {between.columns[-1]:,} steps, a change of {interval(change)}; share of positive class "
+                f"pairs then {interval(positive, percent)}")
     held = [consistent < 0.5, change["low"] > 0, positive["low"] > 0.5]
     return _judged("C2", between_classes_grows, measured, held, opposite=change["high"] < 0)
 
@@ -127,6 +127,8 @@ def super_class_blocks(tested, one_pass):
         held.append(early["there"].any())
         below |= division == blocks.SUPER and len(early) > 0 and (early["high"] < 0).all()
         first = f"from {early.index[early['there']][0]:,} steps on" if held[-1] else "at no early stage"
+        if not held[-1] and rows["there"].any():
+            first += f", but after {rows.index[rows['there']][0]:,} steps"
         largest = early["mean"].idxmax() if early["mean"].notna().any() else None
         size = "no pairs to tell by" if largest is None else (
             f"largest difference {interval(early.loc[largest], signed3)}, after {largest:,} steps, p at most "
@@ -162,7 +164,11 @@ def super_classes_appear_and_fade(tested):
     appears, peak = there.index[0], there["mean"].idxmax()
     gone = rows[(rows.index > peak) & (~rows["there"] | (rows["high"] < rows.loc[peak, "mean"] / 2))].index
     start = f"appears after {appears:,} steps ({at(appears)})" if appears > first else "there from the first stage on"
-    end = f"fades after {gone[0]:,} steps ({at(gone[0])})" if len(gone) else f"not faded after {last:,} ({at(last)})"
+    if len(gone):
+        how = "falls below half of that" if rows.loc[gone[0], "there"] else "no longer there"
+        end = f"{how} after {gone[0]:,} steps ({at(gone[0])})"
+    else:
+        end = f"not faded after {last:,} ({at(last)})"
     measured = f"{at(first)} at the first stage; {start}; peak after {peak:,} steps ({at(peak)}); {end}"
     return _judged("C15", super_classes_appear_and_fade, measured, [appears > first, len(gone) > 0], opposite=False)
 
@@ -307,8 +313,9 @@ def near_pairs_are_stiff(table):
         correlation = correlations.loc[dataset]
         held += [all(stiff), correlation["high"] < 0]
         endless = np.isinf(of_dataset["value"]).sum()
-        measured.append(f"{dataset}: positive in {', '.join(told) or 'no space'}; correlation of depth and size "
-                        f"{interval(correlation)}; {endless} of {len(of_dataset)} curves never fall to zero")
+        measured.append(f"{dataset}: positive in {', '.join(told) or 'no space'}; correlation of a hidden layer's "
+                        f"depth with its stiff domain's size {interval(correlation)}; {endless} of {len(of_dataset)} "
+                        "curves never fall to zero")
     return _judged("C7", near_pairs_are_stiff, ". ".join(measured), held, opposite=(correlations["low"] > 0).all())
 
 
@@ -348,8 +355,14 @@ def signed3(value):
 
 
 def percent(value):
-    """A share as text: 82.4 %."""
-    return f"{100 * value:.1f} %"
+    """A share as text: 82.4 %, which no line breaks."""
+    return f"{100 * value:.1f}\N{NO-BREAK SPACE}%"
+
+
+def small(value):
+    """A number that may be very small, as Markdown: 0.36, or 1.9 times a power of ten."""
+    digits, _, exponent = f"{value:.2g}".partition("e")
+    return rf"${digits} \times 10^{{{int(exponent)}}}$" if exponent else digits
 
 
 def interval(row, as_text=signed):

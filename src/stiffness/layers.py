@@ -23,7 +23,6 @@ from stiffness import autodiff
 PAIRWISE_POSITIONS = 8  # up to here positions are multiplied pair by pair where that is cheaper
 MATRICES = 3  # (n, m) at a time in a product of features
 PATCHED = 64  # examples whose patches are made at once where the gradients' own lengths are sought
-HALVED = 2_000_000  # numbers from which on the product of features with themselves is made of halves
 ELEMENTWISE = 50  # multiplications and additions in a matrix product, in the time of one of matrices by entries
 
 
@@ -59,13 +58,7 @@ class Factors(_Parts):
 
     def products(self, other):
         """(n, m)"""
-        n, total = len(self.parts[0]), None
-        if other is self and n > 1 and n * self.width() > HALVED:  # a quarter of the matrix need not be multiplied out
-            halves = [replace(self, parts=tuple(part[half] for part in self.parts))
-                      for half in (slice(n // 2), slice(n // 2, n))]
-            first, corner, second = (a.products(b) for a, b in itertools.combinations_with_replacement(halves, 2))
-            return ops.concatenate([ops.concatenate([first, corner], axis=1),
-                                    ops.concatenate([ops.transpose(corner), second], axis=1)], axis=0)
+        total = None
         for a, b in itertools.product(self._steps(), other._steps()):
             first, *rest = map(autodiff.inner, a, b)
             term = math.prod(rest, start=first + 1 if self.bias else first)

@@ -32,13 +32,19 @@ def check_parameters():
 
 
 def summary(provenance):
-    """Shows where the page's runs come from: sizes, seeds, wall time, device, versions, commit."""
+    """Shows where the page's runs come from: networks, training, sizes, seeds, wall time, device, versions, commit."""
     first = provenance.iloc[0]
     wall = provenance["wall_time_s"]
     sizes = {settings["dataset"]: ", ".join(f"{n:,} {split}" for split, n in splits.items())
              for settings, splits in zip(provenance["settings"], provenance["split_sizes"])}
+
+    def each(setting):  # all values that the runs have of it
+        return ", ".join(dict.fromkeys(f"{settings[setting]}" for settings in provenance["settings"]))
+
     facts = {
         "number": f"{len(provenance)}",
+        "network": each("network"),
+        "training": f"{each('optimizer')}, learning rate {each('learning_rate')}, batches of {each('batch_size')}",
         "examples": "; ".join(f"{dataset}: {numbers}" for dataset, numbers in sizes.items()),
         "probe set": f"{first['settings']['probe_size']:,} validation examples, whose pairs are measured",
         "seeds": ", ".join(map(str, sorted({settings["seed"] for settings in provenance["settings"]}))),
@@ -48,7 +54,8 @@ def summary(provenance):
         "commit": ", ".join(sorted({commit[:12] for commit in provenance["commit"]}))
         + (", with changes" if provenance["dirty"].any() else ""),
     }
-    say("| the runs | of this page |\n|---|---|\n" + "\n".join(f"| {name} | {fact} |" for name, fact in facts.items()))
+    say(f"| the runs | on {' and '.join(sizes)} |\n|---|---|\n"
+        + "\n".join(f"| {name} | {fact} |" for name, fact in facts.items()))
 
 
 def say(text):
@@ -63,8 +70,10 @@ def found(verdict, name=None):
     """
     say(f"**{verdict.claim}: {verdict.verdict}.** {verdict.statement}\n\n*Measured:* {verdict.measured}.\n\n"
         f"*The rule.* {verdict.rule}")
-    for part in ("measured", "verdict"):
-        glue(f"{name or verdict.claim}-{part}", HTML(escape(getattr(verdict, part))))
+    name = name or verdict.claim
+    glue(f"{name}-measured", HTML(escape(verdict.measured)))
+    kind = verdict.verdict.replace(" ", "-")  # for its colour
+    glue(f"{name}-verdict", HTML(f'<span class="verdict {kind}">{verdict.verdict}</span>'))
 
 
 def glue(name, shown):

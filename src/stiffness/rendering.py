@@ -12,6 +12,16 @@ from altair.vegalite.v6.display import VEGA_VERSION, VEGAEMBED_VERSION, VEGALITE
 PAGE_WIDTH = 560  # of the picture of a chart that fills its page
 # SVG, not canvas: style sheets reach it (dark mode), screen readers and tests see its marks.
 EMBED_OPTIONS = {"actions": False, "renderer": "svg"}
+# Vega looks how wide a chart's box is when the window changes, but not when the box itself does: as a sidebar folds,
+# or slides into place just after the window grew. One timer, so that the charts of a page are drawn anew once.
+REFIT = """
+<script>
+  new ResizeObserver(() => {
+    clearTimeout(window.refitCharts);
+    window.refitCharts = setTimeout(() => window.dispatchEvent(new Event("resize")), 100);
+  }).observe(document.getElementById("%s"));
+</script>
+"""
 
 _drawn = Counter()  # how often this kernel has drawn each specification
 
@@ -46,6 +56,7 @@ def render(spec: dict, **_options) -> dict[str, str]:
     # Altair's own id is random. Two equal charts on one page still need two ids, hence the count.
     digest = hashlib.sha256(json.dumps(spec, sort_keys=True).encode()).hexdigest()[:16]
     _drawn[digest] += 1
+    name = f"altair-viz-{digest}-{_drawn[digest]}"
     bundle = spec_to_mimebundle(
         spec,
         format="html",
@@ -55,9 +66,12 @@ def render(spec: dict, **_options) -> dict[str, str]:
         vegalite_version=VEGALITE_VERSION,
         vegaembed_version=VEGAEMBED_VERSION,
         embed_options=dict(EMBED_OPTIONS),
-        output_div=f"altair-viz-{digest}-{_drawn[digest]}",
+        output_div=name,
     )
-    return {"text/html": bundle["text/html"], "image/svg+xml": picture(spec), "text/plain": description}
+    html = bundle["text/html"]
+    if spec.get("width") == "container":
+        html += REFIT % name
+    return {"text/html": html, "image/svg+xml": picture(spec), "text/plain": description}
 
 
 def picture(spec: dict) -> str:
