@@ -129,10 +129,8 @@ def main() -> None:
         if options.again:
             table = again(notebooks)
             print(table.to_string(index=False))
-            if table["different"].any():
-                other = "" if table["same data"].all() else ", and the data are not: there are more examples, or fewer"
-                sys.exit(f"some numbers are not those published{other}")
-            return
+            other = "" if table["same data"].all() else ", and the data are not: there are more examples, or fewer"
+            sys.exit(f"some numbers are not those published{other}" if table["different"].any() else None)
         if not options.list:
             results.compute_missing([experiment for source in notebooks for experiment in experiments_of(source)])
     except NotebookError as error:
