@@ -248,6 +248,16 @@ if chosen is not None:
         f"second, which compiles, {three(chosen['seconds'][0])} s. The median is that of the calls after the first."
     )
 
+# %% tags=["hide-input"]
+measured = records.dropna(subset=["median"]).copy()
+measured["own"] = [at(case, "closed-form")["commit"] for case in measured["case"]]
+apart = measured[(measured["commit"] != measured["own"]) & (measured["way"] != "closed-form")]
+if len(apart):
+    told = "; ".join(f"{CASES[case]}: {', '.join(WAYS[way] for way in dict.fromkeys(rows['way']))}"
+                     for case, rows in apart.groupby("case", sort=False))
+    notebook.say(f"The machine is not equally fast at all times, so a ratio holds within one run. Ways that were "
+                 f"measured in another run than the closed form: {told}.")
+
 # %% [markdown]
 # ## The measurements
 #
