@@ -213,6 +213,18 @@ def test_convolution_by_pixels(kind, shape, settings, by_pixels):
     check(lambda dtype: kind(4, activation="tanh", dtype=dtype, **settings), shape, "float64")
 
 
+def test_a_convolution_by_pixels_in_slices(by_pixels, monkeypatch):
+    model = classifier((6, 5, 2), lambda dtype: layers.Conv2D(4, 3, padding="same", activation="tanh"))
+    (x, y), (x2, y2) = examples(11, 6, 5, 2), examples(7, 6, 5, 2)
+    monkeypatch.setattr("stiffness.layers.SIDE", 3)
+    for columns in ((), (x2, y2)):
+        plain = gradient_gram(model, x, y, *columns, loss=CROSS_ENTROPY, method="jacobian").products
+        for _ in range(3):  # the last one compiled
+            sliced = gradient_gram(model, x, y, *columns, loss=CROSS_ENTROPY, method="closed-form").products
+            np.testing.assert_allclose(sliced, plain, rtol=1e-4, atol=1e-6)
+        assert columns or (sliced == sliced.T).all()
+
+
 def test_a_convolution_by_pixels_in_parts(by_pixels):
     model = classifier((6, 5, 2), lambda dtype: layers.Conv2D(4, 3, padding="same", activation="tanh"))
     (x, y), (x2, y2) = examples(40, 6, 5, 2), examples(9, 6, 5, 2)

@@ -14,7 +14,7 @@ from keras import ops
 
 from stiffness import autodiff
 from stiffness.examples import at_outputs, check_finite, check_labels, check_loss, is_of_keras, take
-from stiffness.layers import MATRICES, Factors, rule_of
+from stiffness.layers import MATRICES, SIDE, Factors, rule_of
 
 SAMPLE = 2  # examples on which each layer's closed form is compared with the plain definition before it is used
 SAMPLES = 4  # that many of these are tried where a layer has no gradient on the first
@@ -25,7 +25,7 @@ CHUNK = 100  # examples that are differentiated at once; larger vectorised chunk
 
 _CHECKED = weakref.WeakKeyDictionary()  # model -> what its last checks found, the newest first
 KEPT = 2  # of these: a model is often measured with two losses, or on two sets, in turn
-GRAPHS = 8  # of a check that are kept, one for each shape of a chunk of examples
+GRAPHS = 16  # of a model that are kept, one for each shape of a chunk of examples or of a tile
 SCALE_STEP = 16  # in powers of two; no multiple of it is near 1, where rounding would move many examples across
 _SEEN, _EAGER = "seen once", "cannot be compiled"
 
@@ -70,7 +70,7 @@ class Engine:
         known = next((known for known in _CHECKED.get(model, ()) if known.signature == signature), None)
         if known:
             self.groups = [groups[number] for number in known.agree]
-            self.output, self.width, self.length, self.working, self.matrices = known.sizes
+            self.output, self.width, self.length, self.working, self.pairwise = known.sizes
             self._check_labels(rows, columns)
             # what other Python code read when a graph was made may have changed; Keras's own reads what is signed
             self.graphs = known.graphs if _of_keras(model, loss) else {}
@@ -89,7 +89,7 @@ class Engine:
         if known is None and conclusive:
             agree = tuple(groups.index(group) for group in self.groups)
             signature = _signature(model, loss, rows, columns, method)  # now, as a first call sets attributes
-            sizes = self.output, self.width, self.length, self.working, self.matrices
+            sizes = self.output, self.width, self.length, self.working, self.pairwise
             found = _Checked(signature, agree, sizes, self.vectorised, self.graphs)
             _CHECKED[model] = (found, *_CHECKED.get(model, ()))[:KEPT]
         sizes = sum(math.prod(v.shape) for v in self.rest)
@@ -164,37 +164,73 @@ class Engine:
             log.info("the jacobian is computed example by example, as the backend does not vectorise it rightly")
         return same
 
-    def plan(self, budget, n, largest, kept=0):
+    def plan(self, budget, n, largest, kept=0, by_layer=False):
         """(block, held): how many examples a block has, and how many blocks' features fit in the budget at once.
 
-        Sets how many examples pass through the model at once: as many as need a quarter of the budget.
+        kept: bytes of it that are taken; by_layer: each layer's part of a tile is kept until the tile is done. Sets how
+        many examples pass through the model at once: as many as need a quarter of the budget.
         """
         room = (budget - kept) // self.dtype.itemsize
         an_example = 2 * self.width  # its features as a row and as a column
-        least = self.working + an_example + self.matrices  # what makes them, and a tile's matrices
+        matrices = MATRICES + by_layer * len(set(self.labels.values()))
+        least = self.working + an_example + matrices + self.pairwise  # what makes them, and a tile's matrices
         if room < least:
             raise ValueError(f"memory_budget is {budget} bytes; one tile needs at least "
                              f"{kept + least * self.dtype.itemsize}")
         self.chunk = max(1, min(room // 4 // max(self.working, 1), n, CHUNK if self.rest else n))
         room -= self.working * self.chunk
-        # the largest block with an_example * block + matrices * block**2 <= room / 4; the rest holds further blocks
-        block = int((math.sqrt(an_example**2 + self.matrices * room) - an_example) / (2 * self.matrices))
-        block = max(1, min(block, n, largest))
-        self.chunk = min(self.chunk, block)
-        spare = room - an_example * block - self.matrices * block**2
+        sizes = np.arange(1, min(n, largest) + 1)
+        need = an_example * sizes + matrices * sizes**2 + self.pairwise * np.minimum(sizes, SIDE) ** 2
+        block = max(1, int(np.searchsorted(need, room // 4, side="right")))  # the rest holds further blocks
+        block = -(-n // -(-n // block))  # all nearly alike
+        self.chunk = -(-block // -(-block // self.chunk))
+        spare = room - need[block - 1]
         return block, 1 + max(0, int(spare / (block * max(self.width, 1))))
 
     def _losses_and_parts(self, x, y):
         """(losses, scales, features of each group). From the second time on that examples of these shapes come, what
         makes them is one graph."""
-        key = tuple((part.shape, part.dtype.str) for part in keras.tree.flatten((x, y)))
+        graph = self._graph((), (x, y), lambda: self._compiled_rightly(x, y))
+        return self._run(graph, x, y) if graph else self._operation_by_operation(x, y)
+
+    def _graph(self, kind, examples, make):
+        """What make() returns, from the second time on that a nest of these shapes comes; None before."""
+        key = kind, tuple((tuple(part.shape), str(part.dtype)) for part in keras.tree.flatten(examples))
         graph = self.graphs.pop(key, None)
         if graph is _SEEN and autodiff.compiled is not None:
-            graph = self._compiled_rightly(x, y)
+            graph = make()
         self.graphs[key] = graph or _SEEN  # the newest last
         if len(self.graphs) > GRAPHS:
             del self.graphs[next(iter(self.graphs))]
-        return self._run(graph, x, y) if isinstance(graph, tuple) else self._operation_by_operation(x, y)
+        return None if graph in (None, _SEEN, _EAGER) else graph
+
+    def products(self, left, right, kept=None):
+        """(products, parts): (n, m), the sum over all layers, and by label what kept(part) returns of each one's part.
+
+        left, right: of `features`; the same twice for a tile on the diagonal. From the second time on that features of
+        these shapes come, the products of tensors are one graph."""
+        labels = [label for label, features in left.items() if features]  # a layer that is never called has none
+        if not labels:
+            return 0, {}
+        given = [[one.products(other) for one, other in zip(left[label], right[label]) if not one.compiles]
+                 for label in labels]
+        facts = [[replace(one, parts=()) for one in left[label] if one.compiles] for label in labels]
+        sides = [[[one.parts for one in side[label] if one.compiles] for label in labels]
+                 for side in ([left] if right is left else [left, right])]
+
+        def tile(given, *sides):
+            total, parts = None, []
+            for terms, own, *layer in zip(given, facts, *sides):
+                ones, *others = [[replace(fact, parts=tuple(part)) for fact, part in zip(own, side)]
+                                 for side in autodiff.after(total, layer)]  # for memory, one layer after another
+                part = autodiff.added([*terms, *(one.products(other) for one, other in zip(ones, *(others or [ones])))])
+                total = part if total is None else total + part
+                parts.append(kept(part) if kept else ())
+            return total, parts
+
+        graph = self._graph((len(sides), kept), (given, *sides), lambda: autodiff.compiled(tile, (given, *sides)))
+        total, parts = (graph or tile)(given, *sides)
+        return total, dict(zip(labels, parts))
 
     def _operation_by_operation(self, x, y):
         (losses, scales), calls = self._calls(lambda: self._values(x, y), len(y))
@@ -343,7 +379,7 @@ class Engine:
         plain one, which may be rounding. plain: {id of a variable: its part of the sample's Gram matrix}."""
         expected = [sum(plain[key] for key in group.variables) for group in self.groups]
         sizes = [np.abs(matrix).max() for matrix in expected]
-        agree, self.width, self.length, self.working, self.matrices, largest = [], 0, 0, 0, MATRICES, 0
+        agree, self.width, self.length, self.working, self.pairwise, largest = [], 0, 0, 0, 0, 0
         unsure = False
         for group, own, matrix, size in zip(self.groups, calls, expected, sizes):
             try:
@@ -358,7 +394,7 @@ class Engine:
                 unsure |= size == 0 or difference > allowed
                 self.width += sum(feature.width() for feature in features)
                 self.length += sum(feature.length() for feature in features)
-                self.matrices = max([self.matrices, *[feature.matrices() for feature in features]])
+                self.pairwise = max([self.pairwise, *[feature.pairwise() for feature in features]])
                 for call in own:
                     activations, patches = _working(call)
                     self.working, largest = self.working + activations, max(largest, patches)

@@ -21,8 +21,8 @@ from stiffness.measures import _class_indices
 
 METHODS = ("auto", "closed-form", "jacobian")
 LARGEST_BLOCK = 1024  # examples on a side of a tile; larger ones gain no speed
-SMALLEST_BLOCK = 375  # that a matrix is divided into by choice; the products of smaller ones are slower
-BLOCKS = 8  # with as many, the tiles are an eighth more than half of the matrix
+SMALLEST_BLOCK = 300  # that a matrix is divided into by choice; the products of smaller ones are slower
+BLOCKS = 10  # with as many, the tiles are a tenth more than half of the matrix
 
 
 @dataclass(frozen=True, eq=False)
@@ -191,7 +191,8 @@ def _tiled(engine, rows, columns, memory_budget, per_layer):
     n, m = len(rows[1]), len(columns[1])
     # of a symmetric matrix half is computed, but the whole tiles on the diagonal: so there are several blocks
     several = min(max(n // SMALLEST_BLOCK, 1), BLOCKS) if symmetric else 1
-    block, held = engine.plan(memory_budget, max(n, m), largest=min(-(-n // several), LARGEST_BLOCK))
+    block, held = engine.plan(memory_budget, max(n, m), largest=min(-(-n // several), LARGEST_BLOCK),
+                              by_layer=per_layer)
     row_blocks = blocks(n, block)
     column_blocks = row_blocks if symmetric else blocks(m, block)
     products = np.empty((n, m), engine.dtype)
@@ -217,18 +218,15 @@ def _tiled(engine, rows, columns, memory_budget, per_layer):
             for r, left in lefts:
                 if symmetric and c.start < r.start:
                     continue
-                total = None
-                for label, features in left.items():
-                    parts = [one.products(other) for one, other in zip(features, right[label])]
-                    part = autodiff.added(parts) if parts else np.zeros((r.stop - r.start, c.stop - c.start))
-                    total = part if total is None else total + part
-                    if symmetric and r == c and parts:
-                        traces[label] += float(ops.convert_to_numpy(part).diagonal() @ scales[r]**2)
-                    if per_layer:
-                        if label not in layers:
-                            layers[label] = np.empty((n, m), engine.dtype)
-                        _place(layers[label], r, c, part, symmetric)
+                of_rows = symmetric and r == c
+                total, parts = engine.products(left, right, _whole if per_layer else ops.diagonal if of_rows else None)
                 _place(products, r, c, total, symmetric)
+                for label, part in parts.items():
+                    if per_layer:
+                        _place(layers.setdefault(label, np.zeros((n, m), engine.dtype)), r, c, part, symmetric)
+                    if of_rows:
+                        squared = ops.convert_to_numpy(ops.diagonal(part) if per_layer else part)
+                        traces[label] += float(squared @ scales[r]**2)
 
     for group in blocks(len(row_blocks), held):
         fill(group)
@@ -238,6 +236,10 @@ def _tiled(engine, rows, columns, memory_budget, per_layer):
     trace = sum(traces.values())
     shares = {label: part / trace for label, part in traces.items()} if trace else {}
     return Gram(products, scales, scales2, _root(squares), _root(squares2), shares, layers)
+
+
+def _whole(part):
+    return part
 
 
 def _root(squares):

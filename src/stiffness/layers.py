@@ -22,8 +22,9 @@ from stiffness import autodiff
 
 PAIRWISE_POSITIONS = 8  # up to here positions are multiplied pair by pair where that is cheaper
 MATRICES = 3  # (n, m) at a time in a product of features
+SIDE = 300  # examples on a side of what a product takes at once where it has many numbers for a pair of examples
 PATCHED = 64  # examples whose patches are made at once where the gradients' own lengths are sought
-ELEMENTWISE = 50  # multiplications and additions in a matrix product, in the time of one of matrices by entries
+ELEMENTWISE = 60  # multiplications and additions in a matrix product, in the time of one of matrices by entries
 
 
 @dataclass(frozen=True)
@@ -31,14 +32,15 @@ class _Parts:
     """Features that are tensors (n, ...), and settings."""
 
     parts: tuple
+    compiles = True
 
     def width(self):
         """Numbers an example."""
         return sum(math.prod(part.shape[1:]) for part in self.parts)
 
-    def matrices(self):
-        """How many (n, m) there are at a time in `products`."""
-        return MATRICES
+    def pairwise(self):
+        """Numbers a pair of examples in `products`, of SIDE examples on a side at a time, besides MATRICES."""
+        return 0
 
     @staticmethod
     def joined(chunks):
@@ -59,8 +61,8 @@ class Factors(_Parts):
     def products(self, other):
         """(n, m)"""
         total = None
-        for a, b in itertools.product(self._steps(), other._steps()):
-            first, *rest = map(autodiff.inner, a, b)
+        for pair in itertools.product(self._steps(), other._steps()):
+            first, *rest = map(autodiff.inner, *autodiff.after(total, pair))
             term = math.prod(rest, start=first + 1 if self.bias else first)
             total = term if total is None else total + term
         return total
@@ -91,13 +93,13 @@ class Factors(_Parts):
 @dataclass(frozen=True)
 class Convolved(_Parts):
     """Two patches' inner product is the sum, over the kernel's positions, of the inner products of their pixels.
-    Patches overlap, and so do the pairs of pixels of all patches that lie equally far apart: each is multiplied once.
+    Patches overlap: each pair of pixels is multiplied once, and the sums are taken along one axis after another.
     """
 
     axes: tuple  # of `_Axis`
 
-    def matrices(self):
-        return MATRICES + 2 * math.prod(axis.out for axis in self.axes)
+    def pairwise(self):
+        return 2 * self._pairs(0) + self._pairs(1)
 
     def length(self):
         """Numbers of the gradient itself."""
@@ -105,37 +107,50 @@ class Convolved(_Parts):
 
     def cost(self):
         """Multiplications and additions for a pair of examples."""
-        (*space, c), (*out, f) = (part.shape[1:] for part in self.parts)
-        sums = math.prod(axis.kernel for axis in self.axes) + 2
-        return math.prod(space) ** 2 * c + math.prod(out) ** 2 * (f + sums * ELEMENTWISE)
+        products = sum(self._pairs(number) * part.shape[-1] for number, part in enumerate(self.parts))
+        return products + (len(self.axes) + 2) * self._pairs(1) * ELEMENTWISE
+
+    def _pairs(self, number):
+        """How many pairs of positions there are in a part."""
+        return math.prod(self.parts[number].shape[1:-1]) ** 2
 
     def products(self, other):
         """(n, m)"""
-        (x, d), (x2, d2) = ([ops.unstack(_positions(part), axis=1) for part in of.parts] for of in (self, other))
-        positions = list(np.ndindex(*[axis.out for axis in self.axes]))
-        apart = {}  # how far apart -> the pairs of positions
-        for (t, at), (s, at2) in itertools.product(enumerate(positions), repeat=2):
-            apart.setdefault(tuple(np.subtract(at2, at)), []).append((t, s))
-        patches, total = self._patches(), None
-        for pairs in apart.values():
-            pixels, own = {}, []
-            for t, s in pairs:
-                met = [(u, v) for u, v in zip(patches[t], patches[s]) if u is not None and v is not None]
-                for u, v in met:
-                    if (u, v) not in pixels:
-                        pixels[u, v] = autodiff.inner(x[u], x2[v])
-                if met:
-                    own.append(autodiff.added([pixels[pair] for pair in met]) * autodiff.inner(d[t], d2[s]))
-            if own:
-                total = autodiff.added(own if total is None else [total, *own])
-        return total
+        symmetric = self is other  # then half is computed, but the whole tiles on the diagonal
+        ones, others = (of._slices(2 if symmetric else 1) for of in (self, other))
+        tiles, last = {}, None
+        for r, c in np.ndindex(len(ones), len(others)):
+            if symmetric and c < r:
+                tiles[r, c] = ops.transpose(tiles[c, r])
+                continue
+            last = ones[r]._products(others[c], last)
+            tiles[r, c] = (last + ops.transpose(last)) / 2 if symmetric and c == r else last  # exactly symmetric
+        return ops.concatenate([ops.concatenate([tiles[r, c] for c in range(len(others))], axis=1)
+                                for r in range(len(ones))], axis=0)
 
-    def _patches(self):
-        """For each position, the flat indices of the pixels that it sees; None in the padding."""
-        sizes = [axis.size for axis in self.axes]
-        seen = [[axis.seen(t) for t in range(axis.out)] for axis in self.axes]
-        return [[None if None in pixel else int(np.ravel_multi_index(pixel, sizes)) for pixel in itertools.product(*at)]
-                for at in itertools.product(*seen)]
+    def _slices(self, least):
+        n = self.parts[0].shape[0]
+        side = -(-n // max(least, -(-n // SIDE)))
+        return [replace(self, parts=tuple(part[start : start + side] for part in self.parts))
+                for start in range(0, n, side)]
+
+    def _products(self, other, last):
+        """(n, m), in a graph after the product `last`"""
+        pixels, positions = map(self._met, *autodiff.after(last, (self.parts, other.parts)))
+        n, m, done = *pixels.shape[-2:], 1
+        for axis in self.axes:
+            seen = ops.convert_to_tensor(axis.pairs(), pixels.dtype)
+            pixels = ops.matmul(seen, ops.reshape(pixels, (done, axis.size**2, -1)))
+            done *= axis.out**2
+        terms = ops.reshape(pixels, (done, -1)) * ops.reshape(positions, (done, -1))
+        return ops.reshape(ops.matmul(ops.ones((1, done), terms.dtype), terms), (n, m))  # faster than a sum
+
+    @staticmethod
+    def _met(part, other):
+        """(S, S, ..., n, m): the inner products of all pairs of positions, axis by axis, of (n, S, ..., k)."""
+        part, other = (ops.moveaxis(t, 0, -2) for t in (part, other))
+        axes = 2 * np.arange(part.ndim - 2)
+        return autodiff.inner(ops.expand_dims(part, tuple(axes + 1)), ops.expand_dims(other, tuple(axes)))
 
     def squares(self):
         """(n,)"""
@@ -173,13 +188,17 @@ class _Axis:
         reach = (self.kernel - 1) * self.dilation
         return _Axis(self.out, self.size, self.kernel, 1, self.dilation, reach - self.before, reach - self.after)
 
-    def seen(self, t):
-        """The pixels that position t sees, None in the padding."""
-        pixels = [t * self.stride + k * self.dilation - self.before for k in range(self.kernel)]
-        return [pixel if 0 <= pixel < self.size else None for pixel in pixels]
+    def pairs(self):
+        """(out², size²): in how many places of the kernel two positions see two pixels; none is in the padding."""
+        places, positions = np.ogrid[: self.kernel, : self.out]
+        seen = positions * self.stride + places * self.dilation - self.before
+        sees = (seen[..., None] == np.arange(self.size)).astype(float)
+        return np.einsum("ktu,ksv->tsuv", sees, sees).reshape(self.out**2, self.size**2)
 
 
 class Rows:
+    compiles = False  # made and multiplied as arrays
+
     def __init__(self, ids, d, table):
         """ids: (n, T) rows of a table of that many rows, d: (n, T, k); an example's equal rows are added up."""
         self.n, self.table = len(ids), table
@@ -206,8 +225,8 @@ class Rows:
     def __len__(self):
         return self.n
 
-    def matrices(self):
-        return MATRICES
+    def pairwise(self):
+        return 0
 
     def width(self):
         return self.steps * self.d.shape[1]
@@ -217,12 +236,12 @@ class Rows:
 
     def products(self, other):
         total, of_all = np.zeros((self.n, other.n), self.d.dtype), []
-        for row in np.intersect1d(self.rows, other.rows):
-            mine, others = self._of(row), other._of(row)
+        common = np.intersect1d(self.rows, other.rows)
+        for mine, others in zip(self._of(common), other._of(common)):
             if mine.stop - mine.start == self.n and others.stop - others.start == other.n:
                 of_all.append((mine, others))  # as positions are: one matrix product does them
             else:
-                total[np.ix_(self.examples[mine], other.examples[others])] += self.d[mine] @ other.d[others].T
+                total[self.examples[mine, None], other.examples[others]] += self.d[mine] @ other.d[others].T
         if of_all:
             mine, others = (np.hstack([d[row] for row in rows]) for d, rows in zip((self.d, other.d), zip(*of_all)))
             total += mine @ others.T
@@ -238,8 +257,9 @@ class Rows:
         np.add.at(total, self.rows, self.d * weight_of[self.examples, None])
         return total.reshape(-1)
 
-    def _of(self, row):
-        return slice(*np.searchsorted(self.rows, [row, row + 1]))
+    def _of(self, rows):
+        """Where each of these rows of the table stands."""
+        return list(map(slice, np.searchsorted(self.rows, rows), np.searchsorted(self.rows, rows, "right")))
 
 
 def rule_of(layer):
