@@ -436,7 +436,7 @@ def test_the_first_loss_that_is_not_finite_is_named(bad, method):
 ])
 @pytest.mark.parametrize("method", ["auto", "jacobian"])
 def test_the_least_budget_that_is_named_will_do(model, shape, method):
-    model, (x, y) = model(), examples(7, shape)
+    model, (x, y) = model(), examples(4, shape)
     with pytest.raises(ValueError, match="memory_budget is 100 bytes; one tile needs at least") as told:
         gradient_gram(model, x, y, loss=CROSS_ENTROPY, method=method, memory_budget=100)
     least = int(str(told.value).split()[-1])

@@ -10,7 +10,7 @@ from keras import layers, ops
 
 from stiffness import class_stiffness, gradient_gram
 from stiffness.gram import cosine_class_stiffness
-from stiffness.layers import Convolved, Factors, _axes, _from_both_sides, _patches, rule_of
+from stiffness.layers import Convolved, Factors, _axes, _by_places, _patches, rule_of
 
 CROSS_ENTROPY = keras.losses.SparseCategoricalCrossentropy(from_logits=True, dtype="float64")  # a loss casts
 TOLERANCE = {"float32": 1e-4, "float64": 1e-9}
@@ -191,7 +191,7 @@ def test_transposed_convolution(kind, shape, settings, dtype):
     dict(kernel_size=(1, 3), strides=(1, 2), padding="same"), dict(kernel_size=(2, 1), padding="same"),
     dict(kernel_size=(3, 2, 2), padding="same"), dict(kernel_size=(2, 3, 2), dilation_rate=(2, 1, 1)),
 ], ids=conv_id)
-def test_patches_from_both_sides_are_those_of_the_image(settings):
+def test_patches_by_places_are_those_of_the_image(settings):
     rank = len(settings["kernel_size"])
     layer = (layers.Conv2D if rank == 2 else layers.Conv3D)(4, **settings)
     random = np.random.default_rng(0)
@@ -199,7 +199,7 @@ def test_patches_from_both_sides_are_those_of_the_image(settings):
     d = random.normal(size=layer(x).shape).astype("float32")
     axes = _axes(x, layer)
     plain = np.einsum("ntkc,ntf->nkcf", _patches(x, axes), d.reshape(len(d), -1, 4))
-    np.testing.assert_allclose(_from_both_sides(x, d, axes), plain, atol=1e-4)
+    np.testing.assert_allclose(_by_places(x, d, axes), plain, atol=1e-4)
 
 
 @pytest.fixture

@@ -178,16 +178,6 @@ class _Axis:
     before: int  # pixels of padding
     after: int
 
-    @classmethod
-    def of_pixels(cls, size):
-        """One that goes from pixel to pixel and sees each alone."""
-        return cls(size, size, kernel=1, stride=1, dilation=1, before=0, after=0)
-
-    def back(self):
-        """The way back, for each pixel over the positions that see it, the last first; of stride 1."""
-        reach = (self.kernel - 1) * self.dilation
-        return _Axis(self.out, self.size, self.kernel, 1, self.dilation, reach - self.before, reach - self.after)
-
     def pairs(self):
         """(out², size²): in how many places of the kernel two positions see two pixels; none is in the padding."""
         places, positions = np.ogrid[: self.kernel, : self.out]
@@ -374,18 +364,15 @@ class _Conv(_Linear):
     def of_kernel(cls, calls):
         layer, a, d = calls[0]
         image, d = cls.images(layer, a, d)
-        convolved = Convolved((image, d), _axes(image, layer))
-        if not len(calls) == getattr(layer, "groups", 1) == 1 < math.prod(d.shape[1:-1]):
+        axes, positions = _axes(image, layer), math.prod(d.shape[1:-1])
+        if not len(calls) == getattr(layer, "groups", 1) == 1 < positions:
             return super().of_kernel(calls)
+        convolved = Convolved((image, d), axes)
         if convolved.cost() < convolved.length():
             return [convolved]
-        *others, last = convolved.axes
-        across = math.prod(axis.kernel for axis in others)
-        patch, filters, positions = across * last.kernel * image.shape[-1], d.shape[-1], math.prod(d.shape[1:-1])
-        fewer = last.kernel * image.shape[-1] + across * filters < patch
-        if fewer and all(axis.stride == 1 for axis in others) and not _pairwise(positions, patch, filters):
-            return [Factors((_flat(_from_both_sides(image, d, convolved.axes)),))]
-        return super().of_kernel(calls)
+        if _pairwise(positions, convolved.length() // d.shape[-1], d.shape[-1]):
+            return super().of_kernel(calls)
+        return [Factors((_flat(_by_places(image, d, axes)),))]
 
     @classmethod
     def outer(cls, layer, a, d):
@@ -677,27 +664,24 @@ def _axes(t, layer):
     return tuple(axes)
 
 
-def _patches(t, axes):
-    """(n, *space, c) -> (n, T, K, c): what each position of the convolution sees, K being the kernel's positions."""
+def _seen(t, axes):
+    """(n, *space, c) -> (n, *out, c) for each place in a convolution's kernel: what it sees."""
     t = ops.pad(t, [[0, 0], *[[axis.before, axis.after] for axis in axes], [0, 0]])
-    slices = []
     for offset in np.ndindex(*[axis.kernel for axis in axes]):
         window = tuple(slice(o * axis.dilation, o * axis.dilation + (axis.out - 1) * axis.stride + 1, axis.stride)
                        for o, axis in zip(offset, axes))
-        slices.append(t[(slice(None), *window)])
-    return ops.reshape(ops.concatenate(slices, axis=-1), (t.shape[0], -1, len(slices), t.shape[-1]))
+        yield t[(slice(None), *window)]
 
 
-def _from_both_sides(image, d, axes):
-    """(n, K, c, f), the gradients of a convolution's kernel: patches of the image along the last axis meet patches of d
-    along the others, where the stride is 1. Both together can be smaller than patches of the image along all axes."""
-    *others, last = axes
-    pixels = [_Axis.of_pixels(axis.size) for axis in others]
-    a = _patches(image, (*pixels, last))
-    d = _patches(d, (*[axis.back() for axis in others], _Axis.of_pixels(last.out)))
-    (n, _, along, c), (_, _, across, f) = a.shape, d.shape
-    g = ops.reshape(autodiff.outer(_join(a), _join(d)), (n, along, c, across, f))
-    return ops.reshape(ops.transpose(ops.flip(g, axis=3), (0, 3, 1, 2, 4)), (n, across * along, c, f))
+def _patches(t, axes):
+    """(n, *space, c) -> (n, T, K, c): what each position of the convolution sees, K being the kernel's places."""
+    seen = list(_seen(t, axes))
+    return ops.reshape(ops.concatenate(seen, axis=-1), (t.shape[0], -1, len(seen), t.shape[-1]))
+
+
+def _by_places(image, d, axes):
+    """(n, K, c, f), the gradients of a convolution's kernel; without making patches, which takes longer."""
+    return ops.stack([autodiff.outer(_positions(part), _positions(d)) for part in _seen(image, axes)], axis=1)
 
 
 def _letters(equation, input_rank, output_rank):
