@@ -21,8 +21,8 @@ from stiffness.measures import _class_indices
 
 METHODS = ("auto", "closed-form", "jacobian")
 LARGEST_BLOCK = 1024  # examples on a side of a tile; larger ones gain no speed
-SMALLEST_BLOCK = 300  # that a matrix is divided into by choice; the products of smaller ones are slower
-BLOCKS = 10  # with as many, the tiles are a tenth more than half of the matrix
+SMALLEST_BLOCK = 375  # that a matrix is divided into by choice; the products of smaller ones are slower
+BLOCKS = 8  # with as many, the tiles are an eighth more than half of the matrix
 
 
 @dataclass(frozen=True, eq=False)
