@@ -176,6 +176,9 @@ def fastest_peer(case, least=1):
         return "no peer finished", None
     best = min(finished, key=lambda record: record["median"])
     bar = f"the bar: {least}" if least > 1 else "the bar: faster than every peer"
+    floor = at(case, "floor")
+    if least > 1 and floor is not None:
+        bar += f"; the floor itself is {three(best['median'] / floor['median'])} times as fast as that peer"
     return f"{three(best['ratio'])} times as fast as the fastest peer, {WAYS[best['way']]} ({bar})", (
         best["ratio"] > 1 and best["ratio"] >= least)
 
