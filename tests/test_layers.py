@@ -191,7 +191,7 @@ def test_transposed_convolution(kind, shape, settings, dtype):
     dict(kernel_size=(1, 3), strides=(1, 2), padding="same"), dict(kernel_size=(2, 1), padding="same"),
     dict(kernel_size=(3, 2, 2), padding="same"), dict(kernel_size=(2, 3, 2), dilation_rate=(2, 1, 1)),
 ], ids=conv_id)
-def test_patches_by_places_are_those_of_the_image(settings):
+def test_a_kernels_gradient_place_by_place_is_that_from_patches(settings):
     rank = len(settings["kernel_size"])
     layer = (layers.Conv2D if rank == 2 else layers.Conv3D)(4, **settings)
     random = np.random.default_rng(0)

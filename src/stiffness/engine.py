@@ -14,7 +14,7 @@ from keras import ops
 
 from stiffness import autodiff
 from stiffness.examples import at_outputs, check_finite, check_labels, check_loss, is_of_keras, take
-from stiffness.layers import MATRICES, SIDE, Factors, rule_of
+from stiffness.layers import MATRICES, SIDE, Factors, even, rule_of
 
 SAMPLE = 2  # examples on which each layer's closed form is compared with the plain definition before it is used
 SAMPLES = 4  # that many of these are tried where a layer has no gradient on the first
@@ -70,7 +70,7 @@ class Engine:
         known = next((known for known in _CHECKED.get(model, ()) if known.signature == signature), None)
         if known:
             self.groups = [groups[number] for number in known.agree]
-            self.output, self.width, self.length, self.working, self.pairwise = known.sizes
+            self.output, self.width, self.length, self.working, self.per_pair = known.sizes
             self._check_labels(rows, columns)
             # what other Python code read when a graph was made may have changed; Keras's own reads what is signed
             self.graphs = known.graphs if _of_keras(model, loss) else {}
@@ -89,7 +89,7 @@ class Engine:
         if known is None and conclusive:
             agree = tuple(groups.index(group) for group in self.groups)
             signature = _signature(model, loss, rows, columns, method)  # now, as a first call sets attributes
-            sizes = self.output, self.width, self.length, self.working, self.pairwise
+            sizes = self.output, self.width, self.length, self.working, self.per_pair
             found = _Checked(signature, agree, sizes, self.vectorised, self.graphs)
             _CHECKED[model] = (found, *_CHECKED.get(model, ()))[:KEPT]
         sizes = sum(math.prod(v.shape) for v in self.rest)
@@ -173,17 +173,17 @@ class Engine:
         room = (budget - kept) // self.dtype.itemsize
         an_example = 2 * self.width  # its features as a row and as a column
         matrices = MATRICES + by_layer * len(set(self.labels.values()))
-        least = self.working + an_example + matrices + self.pairwise  # what makes them, and a tile's matrices
+        least = self.working + an_example + matrices + self.per_pair  # what makes them, and a tile's matrices
         if room < least:
             raise ValueError(f"memory_budget is {budget} bytes; one tile needs at least "
                              f"{kept + least * self.dtype.itemsize}")
         self.chunk = max(1, min(room // 4 // max(self.working, 1), n, CHUNK if self.rest else n))
         room -= self.working * self.chunk
         sizes = np.arange(1, min(n, largest) + 1)
-        need = an_example * sizes + matrices * sizes**2 + self.pairwise * np.minimum(sizes, SIDE) ** 2
+        need = an_example * sizes + matrices * sizes**2 + self.per_pair * np.minimum(sizes, SIDE) ** 2
         block = max(1, int(np.searchsorted(need, room // 4, side="right")))  # the rest holds further blocks
-        block = -(-n // -(-n // block))  # all nearly alike
-        self.chunk = -(-block // -(-block // self.chunk))
+        block = even(n, block)
+        self.chunk = even(block, self.chunk)
         spare = room - need[block - 1]
         return block, 1 + max(0, int(spare / (block * max(self.width, 1))))
 
@@ -379,7 +379,7 @@ class Engine:
         plain one, which may be rounding. plain: {id of a variable: its part of the sample's Gram matrix}."""
         expected = [sum(plain[key] for key in group.variables) for group in self.groups]
         sizes = [np.abs(matrix).max() for matrix in expected]
-        agree, self.width, self.length, self.working, self.pairwise, largest = [], 0, 0, 0, 0, 0
+        agree, self.width, self.length, self.working, self.per_pair, largest = [], 0, 0, 0, 0, 0
         unsure = False
         for group, own, matrix, size in zip(self.groups, calls, expected, sizes):
             try:
@@ -394,7 +394,7 @@ class Engine:
                 unsure |= size == 0 or difference > allowed
                 self.width += sum(feature.width() for feature in features)
                 self.length += sum(feature.length() for feature in features)
-                self.pairwise = max([self.pairwise, *[feature.pairwise() for feature in features]])
+                self.per_pair = max([self.per_pair, *[feature.per_pair() for feature in features]])
                 for call in own:
                     activations, patches = _working(call)
                     self.working, largest = self.working + activations, max(largest, patches)

@@ -27,6 +27,11 @@ PATCHED = 64  # examples whose patches are made at once where the gradients' own
 ELEMENTWISE = 60  # multiplications and additions in a matrix product, in the time of one of matrices by entries
 
 
+def even(n, most):
+    """The size of parts of n, at most `most`, that are as few and as nearly alike as can be."""
+    return -(-n // -(-n // most))
+
+
 @dataclass(frozen=True)
 class _Parts:
     """Features that are tensors (n, ...), and settings."""
@@ -38,7 +43,7 @@ class _Parts:
         """Numbers an example."""
         return sum(math.prod(part.shape[1:]) for part in self.parts)
 
-    def pairwise(self):
+    def per_pair(self):
         """Numbers a pair of examples in `products`, of SIDE examples on a side at a time, besides MATRICES."""
         return 0
 
@@ -98,7 +103,7 @@ class Convolved(_Parts):
 
     axes: tuple  # of `_Axis`
 
-    def pairwise(self):
+    def per_pair(self):
         return 2 * self._pairs(0) + self._pairs(1)
 
     def length(self):
@@ -130,7 +135,7 @@ class Convolved(_Parts):
 
     def _slices(self, least):
         n = self.parts[0].shape[0]
-        side = -(-n // max(least, -(-n // SIDE)))
+        side = even(n, min(SIDE, -(-n // least)))
         return [replace(self, parts=tuple(part[start : start + side] for part in self.parts))
                 for start in range(0, n, side)]
 
@@ -215,7 +220,7 @@ class Rows:
     def __len__(self):
         return self.n
 
-    def pairwise(self):
+    def per_pair(self):
         return 0
 
     def width(self):
@@ -681,7 +686,8 @@ def _patches(t, axes):
 
 def _by_places(image, d, axes):
     """(n, K, c, f), the gradients of a convolution's kernel; without making patches, which takes longer."""
-    return ops.stack([autodiff.outer(_positions(part), _positions(d)) for part in _seen(image, axes)], axis=1)
+    d = _positions(d)
+    return ops.stack([autodiff.outer(_positions(part), d) for part in _seen(image, axes)], axis=1)
 
 
 def _letters(equation, input_rank, output_rank):
