@@ -34,24 +34,24 @@ gpu: $(READY)  ## add TensorFlow's CUDA build to the environment
 	$(RUN) -m uv pip install --python $(RUN) --constraints <(sed 's/--hash.*//; s/\\$$//' requirements.lock) --no-build-isolation -e '.[gpu]'
 
 results: $(READY)  ## compute the runs that are missing (hours; it resumes; some: make FIGURES="fig02 fig08" results)
-	$(RUN) -m publishing.results $(FIGURES)
+	$(RUN) -m stiffness_book.publish.results $(FIGURES)
 
 again: $(READY)  ## compute each figure's quickest run from nothing and compare (some: make FIGURES="fig02 fig08" again)
-	$(RUN) -m publishing.results --again $(FIGURES)
+	$(RUN) -m stiffness_book.publish.results --again $(FIGURES)
 
 book: $(READY)  ## execute every notebook and build the site in _build/html
-	$(RUN) -m publishing.site --output _build/html
+	$(RUN) -m stiffness_book.publish.site --output _build/html
 
 quick: $(READY)  ## the whole book from nothing in minutes, on embedded data, in _build/quick/html
-	$(RUN) -m publishing.site --quick
+	$(RUN) -m stiffness_book.publish.site --quick
 
 serve: $(READY)  ## show _build/html at http://localhost:8000 (another port: make PORT=8080 serve)
 	@test -f _build/html/index.html || { echo "There is no site yet: run make book first."; exit 1; }
 	$(RUN) -m http.server $(PORT) --bind 127.0.0.1 --directory _build/html
 
 refresh: $(READY)  ## execute every notebooks/NAME.py into its NAME.ipynb, write the README's table
-	$(RUN) -m publishing.refresh
-	$(RUN) -m publishing.results --readme
+	$(RUN) -m stiffness_book.publish.refresh
+	$(RUN) -m stiffness_book.publish.results --readme
 
 test: $(READY)  ## lint, and run all tests
 	$(RUN) -m ruff check .
@@ -64,7 +64,7 @@ lint: $(READY)  ## check the style
 	$(RUN) -m ruff check .
 
 lock: $(READY)  ## pin all versions and hashes again, from pyproject.toml
-	$(RUN) -m uv pip compile pyproject.toml --group book --group test --universal --python-version 3.11 \
+	$(RUN) -m uv pip compile pyproject.toml --extra book --extra cluster --extra jax --group dev --group test --universal --python-version 3.11 \
 		--generate-hashes --no-header -o requirements.lock
 
 clean:  ## remove the built sites (not the environment, not the results)

@@ -40,13 +40,13 @@ max_steps: int = 30000  # where a loss that is not reached is given up, by all b
 first_stages: list = [0, 10, 30, 100, 300, 1000, 3000, 6000, 10000]  # of the first network: its runs are Figure 6's
 
 # %% tags=["hide-input"]
-from stiffness import charts, claims, notebook, results, summaries
+from stiffness_book import charts, claims, page, store, summaries, sweep
 
-notebook.start()
-notebook.check_parameters()
+page.start()
+page.check_parameters()
 
 # %% tags=["experiments", "hide-input"]
-from stiffness.experiment import Experiment
+from stiffness_book.experiment import Experiment
 
 experiments = [
     Experiment(dataset=dataset, network=network, optimizer=optimizer, learning_rate=learning_rate,
@@ -57,8 +57,8 @@ experiments = [
 ]
 
 # %% tags=["hide-input"]
-table = results.runs(experiments, "network")
-provenance = results.provenance(experiments)
+table = sweep.table_of(experiments, "network")
+provenance = store.provenance(experiments)
 networks = convolutional + connected
 pairs = list(zip(convolutional, connected))
 
@@ -84,7 +84,7 @@ charts.network_stiffness(table, networks, "between_classes", title=["Between cla
 differences = summaries.network_differences(table, pairs)
 charts.network_differences(
     differences, networks, title="Convolutional minus fully connected"
-) if differences["low"].notna().any() else notebook.say(
+) if differences["low"].notna().any() else page.say(
     "No loss was reached by two runs or more of both networks, so there is nothing to compare.")
 
 # %% [markdown]
@@ -106,7 +106,7 @@ for network in networks:
                         f"{stop['loss']:.3f} | {right} |")
         else:
             rows.append(f"| {network} | {loss:g} | 0 of {seeds} | – | – | – |")
-notebook.say("\n".join(rows))
+page.say("\n".join(rows))
 
 # %% [markdown]
 # The loss is looked at every so many steps, and the first look at or below the aim counts, so what is measured is a
@@ -116,19 +116,19 @@ notebook.say("\n".join(rows))
 # ## What was found
 
 # %% tags=["hide-input"]
-notebook.found(claims.locality_stiffens(table, pairs))
+page.found(claims.locality_stiffens(table, pairs))
 lost = [f"{network}, loss {loss:g}" for network in networks for loss in stage_losses
         if (network, loss) not in stops.index or stops.loc[(network, loss), "runs"] < seeds]
 if lost:
-    notebook.say(f"Not all runs came down to every loss: {'; '.join(lost)}.")
+    page.say(f"Not all runs came down to every loss: {'; '.join(lost)}.")
 cosine = differences[(differences["kind"] == "cosine") & differences["low"].notna()]
-notebook.say(
+page.say(
     f"By the cosine the convolutional network is stiffer in {(cosine['low'] > 0).sum()} of {len(cosine)} comparisons, "
     f"and less stiff in {(cosine['high'] < 0).sum()}."
 )
 within = table[(table["quantity"] == "within_class_sign") & table["target_loss"].notna()]
 top = within[within["network"].isin(connected)].groupby(["network", "target_loss"])["value"].mean()
-notebook.say(
+page.say(
     f"Within classes the sign has a ceiling: in {(top > 0.995).sum()} of {len(top)} comparisons the fully connected "
     "network is at +1.00, and nothing can be stiffer. [The method page](../book/method.md) says why +1 is to be "
     "expected there."
@@ -144,4 +144,4 @@ notebook.say(
 # [Figure 6](fig06_class_stiffness_cifar10.ipynb).
 
 # %% tags=["hide-input"]
-notebook.summary(provenance)
+page.summary(provenance)

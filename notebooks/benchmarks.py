@@ -41,9 +41,9 @@ from math import log
 import altair as alt
 import pandas as pd
 
-from stiffness import notebook, results
+from stiffness_book import page, store
 
-notebook.start()
+page.start()
 
 CASES = {  # name -> title, in the order of the page
     "mlp": "784-500-300-100-10",
@@ -67,7 +67,7 @@ WAYS = {
 }
 PEERS = [way for way in WAYS if way not in ("closed-form", "jacobian", "loop", "floor")]
 
-stored = json.loads((results.REPOSITORY / "benchmarks" / "results.json").read_text(encoding="utf-8"))
+stored = json.loads((store.REPOSITORY / "benchmarks" / "results.json").read_text(encoding="utf-8"))
 records = pd.DataFrame(stored["records"])
 for column in ("median", "seconds", "peak_bytes", "relative_difference", "reason"):
     if column not in records:
@@ -111,7 +111,7 @@ for case, title in CASES.items():
     if len(shown):
         lines = [f"**{title}, {sizes[case]:,} examples**", "",
                  "| way | seconds | peak, GB | time, ours = 1 | difference |", "|---|---:|---:|---:|---:|"]
-        notebook.say("\n".join(lines + ["| " + " | ".join(row(record)) + " |" for _, record in shown.iterrows()]))
+        page.say("\n".join(lines + ["| " + " | ".join(row(record)) + " |" for _, record in shown.iterrows()]))
 
 # %% [markdown]
 # ## Time and memory against the number of examples
@@ -230,13 +230,13 @@ for case, measured in bars.items():
     verdict = "met" if len(met) == len(parts) and all(met) else "not met" if not any(met) else "met in part"
     sentences.append(f"- **{CASES[case]}, {sizes[case]:,} examples: {verdict}.** "
                      + "; ".join(words for words, _ in parts) + ".")
-notebook.say("\n".join(sentences))
+page.say("\n".join(sentences))
 
 # %% tags=["hide-input"]
 differences = records[records["way"].isin([way for way in WAYS if way not in ("closed-form", "floor")])]
 worst = differences["relative_difference"].max()
 unfinished = records[records["median"].isna() & records["way"].isin(PEERS)]
-notebook.say(
+page.say(
     f"All ways that finished agree: the largest difference to the closed form is {worst:.0e}, over "
     f"{differences['relative_difference'].notna().sum()} comparisons."
     + (f" In {len(unfinished)} of the peers' measurements there was no result; the table says why." * bool(
@@ -245,7 +245,7 @@ notebook.say(
 # %% tags=["hide-input"]
 chosen = at("mlp", "closed-form")
 if chosen is not None:
-    notebook.say(
+    page.say(
         f"A model's first measurements cost more: for {CASES['mlp']} and {sizes['mlp']:,} examples the first call, "
         f"which compares the closed forms with the plain definition, took {three(chosen['warm_up'])} s, and the "
         f"second, which compiles, {three(chosen['seconds'][0])} s. The median is that of the calls after the first."
@@ -258,7 +258,7 @@ apart = measured[(measured["commit"] != measured["own"]) & (measured["way"] != "
 if len(apart):
     told = "; ".join(f"{CASES[case]}: {', '.join(WAYS[way] for way in dict.fromkeys(rows['way']))}"
                      for case, rows in apart.groupby("case", sort=False))
-    notebook.say(f"The machine is not equally fast at all times, so a ratio holds within one run. Ways that were "
+    page.say(f"The machine is not equally fast at all times, so a ratio holds within one run. Ways that were "
                  f"measured in another run than the closed form: {told}.")
 
 # %% [markdown]
@@ -280,5 +280,5 @@ facts = {
     "commit": ", ".join(sorted({commit[:12] for commit in records["commit"]}))
     + (", with changes" if records["dirty"].any() else ""),
 }
-notebook.say("| the measurements | of this page |\n|---|---|\n"
+page.say("| the measurements | of this page |\n|---|---|\n"
              + "\n".join(f"| {name} | {fact} |" for name, fact in facts.items()))

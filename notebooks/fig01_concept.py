@@ -32,9 +32,9 @@
 import altair as alt
 from myst_nb import glue
 
-from stiffness import rendering
+from stiffness_book.charts import look
 
-rendering.enable()
+look.enable()
 
 FIRST, SECOND, STEP = "#1f77b4", "#d1660f", "#6b7280"
 HEAD = "M0,-0.5L-0.4,0.5L0.4,0.5Z"  # an arrowhead that points up

@@ -36,13 +36,13 @@ stages: list = [0, 10, 30, 60, 100, 200, 300, 600, 1000, 2000, 3000, 6000, 10000
 # %% tags=["hide-input"]
 from IPython.display import display
 
-from stiffness import charts, claims, notebook, results, summaries
+from stiffness_book import charts, claims, page, store, summaries, sweep
 
-notebook.start()
-notebook.check_parameters()
+page.start()
+page.check_parameters()
 
 # %% tags=["experiments", "hide-input"]
-from stiffness.experiment import Experiment
+from stiffness_book.experiment import Experiment
 
 experiments = [
     Experiment(dataset=dataset, network=network, optimizer=optimizer, learning_rate=learning_rate,
@@ -52,8 +52,8 @@ experiments = [
 ]
 
 # %% tags=["hide-input"]
-table = results.runs(experiments, "dataset")
-provenance = results.provenance(experiments)
+table = sweep.table_of(experiments, "dataset")
+provenance = store.provenance(experiments)
 tables = {dataset: table[table["dataset"] == dataset] for dataset in datasets}
 onsets = {dataset: summaries.onset(rows) for dataset, rows in tables.items()}
 
@@ -79,7 +79,7 @@ for dataset, rows in tables.items():
                          for name in ("train", "validation"))
     accuracy = [claims.interval(summaries.at(rows, "validation_accuracy", step), claims.percent)
                 for step in (start, last)]
-    notebook.say(
+    page.say(
         f"**{dataset}.** The validation loss is lowest after {start:,} steps, at {validation[start]:.2f}, where the "
         f"training loss is {claims.small(train[start])}; after {last:,} steps they are {validation[last]:.2f} and "
         f"{claims.small(train[last])}. The training loss is lowest after {train.idxmin():,} steps, at "
@@ -95,13 +95,13 @@ for dataset, rows in tables.items():
         told.append(" | ".join([
             "| " + ", ".join(quantity.replace("_", " ").rsplit(" ", 1)), claims.interval(after.iloc[0]), *extremes,
             claims.interval(after.iloc[-1]), (f"{zero[0]:,} steps" if len(zero) else "never") + " |"]))
-    notebook.say("\n".join(["| from the onset on | at the onset | highest | lowest | at the last stage | interval "
+    page.say("\n".join(["| from the onset on | at the onset | highest | lowest | at the last stage | interval "
                             "first holds 0 |", "|---|---|---|---|---|---|", *told]))
-notebook.found(claims.overfitting_loses_stiffness(table))
+page.found(claims.overfitting_loses_stiffness(table))
 negative = [dataset for dataset, rows in tables.items()
             if summaries.at(rows, "between_classes_sign", onsets[dataset])["mean"] < 0]
 if negative:
-    notebook.say(f"Between classes stiffness is already negative at the onset ({', '.join(negative)}), where 0 is "
+    page.say(f"Between classes stiffness is already negative at the onset ({', '.join(negative)}), where 0 is "
                  "above it. The rule asks for a fall all the same, as the paper shows one.")
 
 # %% [markdown]
@@ -130,13 +130,13 @@ for dataset, rows in tables.items():
         summaries.stiffness_curves(part, ["within_class_sign"]).set_index("step")
         for part in (rows, summaries.in_single_precision(rows)))
     lowest = single["mean"].idxmin()
-    notebook.say(
+    page.say(
         f"**{dataset}.** Within classes, the lowest mean in single precision is {claims.interval(single.loc[lowest])}, "
         f"after {lowest:,} steps; without rounding it is {claims.interval(exact.loc[lowest])} there, and "
         f"{claims.interval(exact.loc[exact['mean'].idxmin()])} at its lowest."
     )
 flawed = claims.overfitting_loses_stiffness(summaries.in_single_precision(table))
-notebook.say(f"By the rule above, claim C3 would be judged *{flawed.verdict}* in single precision: {flawed.measured}.")
+page.say(f"By the rule above, claim C3 would be judged *{flawed.verdict}* in single precision: {flawed.measured}.")
 
 # %% [markdown]
 # ## The runs
@@ -148,4 +148,4 @@ notebook.say(f"By the rule above, claim C3 would be judged *{flawed.verdict}* in
 # ```
 
 # %% tags=["hide-input"]
-notebook.summary(provenance)
+page.summary(provenance)

@@ -40,13 +40,13 @@ stages: list = [0, 10, 30, 100, 300, 1000, 3000, 6000, 10000, 20000, 40000]  # s
 shown_stages: list = [0, 300, 10000, 40000]  # the stages that stand side by side
 
 # %% tags=["hide-input"]
-from stiffness import charts, claims, notebook, results, summaries
+from stiffness_book import charts, claims, page, store, summaries, sweep
 
-notebook.start()
-notebook.check_parameters()
+page.start()
+page.check_parameters()
 
 # %% tags=["experiments", "hide-input"]
-from stiffness.experiment import Experiment
+from stiffness_book.experiment import Experiment
 
 experiments = [
     Experiment(dataset=dataset, network=network, optimizer=optimizer, learning_rate=learning_rate,
@@ -56,8 +56,8 @@ experiments = [
 ]
 
 # %% tags=["hide-input"]
-table = results.runs(experiments)
-provenance = results.provenance(experiments)
+table = sweep.table_of(experiments)
+provenance = store.provenance(experiments)
 class_names = provenance["class_names"][0]
 matrices = summaries.class_matrices(table, class_names)
 last = stages[-1]
@@ -106,22 +106,22 @@ accuracy = summaries.at(table, "validation_accuracy", last)
 cosine = {pairs: [claims.interval(summaries.at(table, f"{pairs}_cosine", step), claims.signed3)
                   for step in (stages[0], last)] for pairs in ("within_class", "between_classes")}
 within = [summaries.at(table, "within_class_sign", step) for step in (best, last)]
-notebook.say(
+page.say(
     f"After {last:,} steps the networks read {claims.interval(accuracy, claims.percent)} of the validation images "
     f"rightly. Their validation loss is lowest after {best:,} steps, at {validation[best]:.3f}, and ends at "
     f"{validation[last]:.3f}, while within-class stiffness goes from {claims.interval(within[0])} to "
     f"{claims.interval(within[1])}. The paper says that it falls as a network over-fits (C3); "
     "[Figure 2](fig02_overfitting.ipynb) judges that."
 )
-notebook.say(
+page.say(
     "The claims are about the sign. Within a class +1 is the sign to expect, whatever the network has learnt: "
     "[the method page](../book/method.md) shows why. The cosine weighs how strongly two images help or harm each "
     "other. From initialisation to the last stage it goes from "
     f"{' to '.join(cosine['within_class'])} within classes, and from {' to '.join(cosine['between_classes'])} between "
     "them."
 )
-notebook.found(claims.within_class_positive(table))
-notebook.found(claims.between_classes_grows(table))
+page.found(claims.within_class_positive(table))
+page.found(claims.between_classes_grows(table))
 
 # %% [markdown]
 # ## The runs
@@ -133,4 +133,4 @@ notebook.found(claims.between_classes_grows(table))
 # ```
 
 # %% tags=["hide-input"]
-notebook.summary(provenance)
+page.summary(provenance)

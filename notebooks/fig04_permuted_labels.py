@@ -39,13 +39,13 @@ memorising_learning_rate: float = 0.0001  # and its learning rate
 # %% tags=["hide-input"]
 import math
 
-from stiffness import charts, claims, notebook, results, summaries
+from stiffness_book import charts, claims, page, store, summaries, sweep
 
-notebook.start()
-notebook.check_parameters()
+page.start()
+page.check_parameters()
 
 # %% tags=["experiments", "hide-input"]
-from stiffness.experiment import Experiment
+from stiffness_book.experiment import Experiment
 
 settings = {"dataset": dataset, "network": network, "optimizer": optimizer, "batch_size": batch_size,
             "permuted_fraction": permuted_fraction, "unit_length": unit_length, "probe_size": probe_size,
@@ -57,9 +57,9 @@ memorising = [Experiment(**settings, learning_rate=memorising_learning_rate, tra
 experiments = permuted + memorising
 
 # %% tags=["hide-input"]
-memorised = results.runs(memorising)
-table = results.runs(permuted)
-provenance = results.provenance(permuted)
+memorised = sweep.table_of(memorising)
+table = sweep.table_of(permuted)
+provenance = store.provenance(permuted)
 class_names = provenance["class_names"][0]
 matrices = summaries.class_matrices(table, class_names)
 last = stages[-1]
@@ -108,12 +108,12 @@ charts.stiffness_evolution(memorised, title=["Stiffness of a network that memori
 # ## What was found
 
 # %% tags=["hide-input"]
-notebook.found(claims.permuted_labels_negative(table))
+page.found(claims.permuted_labels_negative(table))
 within = summaries.stiffness_curves(table, ["within_class_cosine"]).set_index("step")["mean"]
 alike = [step for step in stages if (within.loc[step:] > 0.99).all()]
 accuracy = claims.interval(summaries.at(table, "validation_accuracy", last), claims.percent)
 if alike:
-    notebook.say(
+    page.say(
         f"How it comes about: from step {alike[0]:,} on, two images of one class have gradients of cosine "
         f"{within[last]:.3f}, and the networks are right on {accuracy} of the validation images. They have come to say "
         "the same of every image, so a gradient depends on the label alone: it raises the probability of one class and "
@@ -123,12 +123,12 @@ if alike:
         f"{claims.interval(summaries.at(table, 'between_classes_cosine', last), claims.signed3)}."
     )
 else:
-    notebook.say(f"The networks still tell images apart: they are right on {accuracy} of the validation images, and "
+    page.say(f"The networks still tell images apart: they are right on {accuracy} of the validation images, and "
                  f"two images of one class have gradients of cosine {within[last]:.3f}.")
 by_heart = claims.interval(summaries.at(memorised, "train_accuracy", last), claims.percent)
 ends = {name: claims.interval(summaries.at(memorised, f"{name}_sign", last))
         for name in ("within_class", "between_classes")}
-notebook.say(
+page.say(
     f"The networks trained on {memorising_train_size:,} images know {by_heart} of their permuted labels after {last:,} "
     f"steps. Their sign stiffness then is {ends['within_class']} within classes and {ends['between_classes']} between "
     "them. So it matters how a network fails to generalise: claim C4 describes one that gives up, and is judged on "
@@ -141,5 +141,5 @@ notebook.say(
 # The first folded cell above holds this page's parameters.
 
 # %% tags=["hide-input"]
-notebook.summary(provenance)
-notebook.summary(results.provenance(memorising))
+page.summary(provenance)
+page.summary(store.provenance(memorising))

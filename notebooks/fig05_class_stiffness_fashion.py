@@ -34,13 +34,13 @@ stages: list = [0, 10, 30, 100, 300, 1000, 3000, 6000, 10000, 20000, 40000]  # s
 shown_stages: list = [0, 300, 10000, 40000]  # the stages that stand side by side
 
 # %% tags=["hide-input"]
-from stiffness import charts, claims, notebook, results, summaries
+from stiffness_book import charts, claims, page, store, summaries, sweep
 
-notebook.start()
-notebook.check_parameters()
+page.start()
+page.check_parameters()
 
 # %% tags=["experiments", "hide-input"]
-from stiffness.experiment import Experiment
+from stiffness_book.experiment import Experiment
 
 experiments = [
     Experiment(dataset=dataset, network=network, optimizer=optimizer, learning_rate=learning_rate,
@@ -50,8 +50,8 @@ experiments = [
 ]
 
 # %% tags=["hide-input"]
-table = results.runs(experiments)
-provenance = results.provenance(experiments)
+table = sweep.table_of(experiments)
+provenance = store.provenance(experiments)
 matrices = summaries.class_matrices(table, provenance["class_names"][0])
 last = stages[-1]
 
@@ -88,13 +88,13 @@ charts.loss_evolution(table, title="The losses of the same runs")
 # The rules are those of Figure 3's page, applied to these runs.
 
 # %% tags=["hide-input"]
-notebook.found(claims.within_class_positive(table), "C1-fashion")
-notebook.found(claims.between_classes_grows(table), "C2-fashion")
+page.found(claims.within_class_positive(table), "C1-fashion")
+page.found(claims.between_classes_grows(table), "C2-fashion")
 
 # %% tags=["hide-input"]
 pairs = summaries.pairs_of_classes(matrices, last)
 harmful = pairs[pairs["high"] < 0]
-notebook.say(
+page.say(
     f"After {last:,} steps {len(harmful)} of {len(pairs)} pairs of classes harm each other on average: the "
     "interval of their sign stiffness lies below 0. The lowest are " + ", ".join(
         f"{' and '.join(classes)} {claims.interval(row)}" for classes, row in pairs.iloc[:3].iterrows())
@@ -111,4 +111,4 @@ notebook.say(
 # The first folded cell above holds this page's parameters.
 
 # %% tags=["hide-input"]
-notebook.summary(provenance)
+page.summary(provenance)

@@ -36,13 +36,13 @@ stage_losses: list = [1.5, 1.25, 1.0]  # and training losses, for the page on ar
 shown_stages: list = [0, 100, 3000, 10000]  # the stages that stand side by side
 
 # %% tags=["hide-input"]
-from stiffness import charts, claims, notebook, results, summaries
+from stiffness_book import charts, claims, page, store, summaries, sweep
 
-notebook.start()
-notebook.check_parameters()
+page.start()
+page.check_parameters()
 
 # %% tags=["experiments", "hide-input"]
-from stiffness.experiment import Experiment
+from stiffness_book.experiment import Experiment
 
 experiments = [
     Experiment(dataset=dataset, network=network, optimizer=optimizer, learning_rate=learning_rate,
@@ -52,9 +52,9 @@ experiments = [
 ]
 
 # %% tags=["hide-input"]
-table = results.runs(experiments)
+table = sweep.table_of(experiments)
 table = table[table["target_loss"].isna()]  # of the stages by loss each run has its own steps
-provenance = results.provenance(experiments)
+provenance = store.provenance(experiments)
 matrices = summaries.class_matrices(table, provenance["class_names"][0])
 last = stages[-1]
 
@@ -91,8 +91,8 @@ charts.loss_evolution(table, title="The losses of the same runs")
 # The rules are those of Figure 3's page, applied to these runs.
 
 # %% tags=["hide-input"]
-notebook.found(claims.within_class_positive(table), "C1-cifar10")
-notebook.found(claims.between_classes_grows(table), "C2-cifar10")
+page.found(claims.within_class_positive(table), "C1-cifar10")
+page.found(claims.between_classes_grows(table), "C2-cifar10")
 
 # %% tags=["hide-input"]
 best = summaries.onset(table)
@@ -100,7 +100,7 @@ accuracy = summaries.at(table, "validation_accuracy", last)
 within, between = (
     [claims.interval(summaries.at(table, f"{pairs}_sign", step)) for step in (stages[0], best, last)]
     for pairs in ("within_class", "between_classes"))
-notebook.say(
+page.say(
     f"At the last stage, after {last:,} steps, {claims.interval(accuracy, claims.percent)} of the validation images "
     f"are classified rightly. The validation loss is lowest after {best:,} steps. Within classes sign stiffness is "
     f"{within[0]} at the first stage, {within[1]} there and {within[2]} at the last; between them {between[0]}, "
@@ -108,7 +108,7 @@ notebook.say(
     "[Figure 2](fig02_overfitting.ipynb)."
 )
 classes = summaries.pairs_of_classes(matrices, last)
-notebook.say(
+page.say(
     f"After {last:,} steps the pair of classes with the highest mean sign stiffness is "
     f"{' and '.join(classes.index[-1])} ({claims.interval(classes.iloc[-1])}), the one with the lowest "
     f"{' and '.join(classes.index[0])} ({claims.interval(classes.iloc[0])})."
@@ -120,4 +120,4 @@ notebook.say(
 # The first folded cell above holds this page's parameters.
 
 # %% tags=["hide-input"]
-notebook.summary(provenance)
+page.summary(provenance)

@@ -38,13 +38,13 @@ super_classes: list = None  # the super-class of each class; None is the data se
 living: list = None  # the super-classes on one side of the coarsest division; None is CIFAR-100's living ones
 
 # %% tags=["hide-input"]
-from stiffness import blocks, charts, claims, notebook, results, summaries
+from stiffness_book import blocks, charts, claims, page, store, summaries, sweep
 
-notebook.start()
-notebook.check_parameters()
+page.start()
+page.check_parameters()
 
 # %% tags=["experiments", "hide-input"]
-from stiffness.experiment import Experiment
+from stiffness_book.experiment import Experiment
 
 experiments = [
     Experiment(dataset=dataset, network=network, optimizer=optimizer, learning_rate=learning_rate,
@@ -54,8 +54,8 @@ experiments = [
 ]
 
 # %% tags=["hide-input"]
-table = results.runs(experiments)
-provenance = results.provenance(experiments)
+table = sweep.table_of(experiments)
+provenance = store.provenance(experiments)
 class_names = provenance["class_names"][0]
 super_classes = provenance["super_classes"][0] if super_classes is None else super_classes
 living = blocks.LIVING if living is None else living
@@ -98,7 +98,7 @@ charts.block_evolution(tested, title=["Differences that make blocks", dataset])
 # and $p$ is the share of these that reach the true difference. The table is by sign stiffness.
 
 # %% tags=["hide-input"]
-notebook.say(
+page.say(
     "| steps | super-classes | largest p of a run | living / non-living | largest p of a run |\n"
     "|---|---|---|---|---|\n" + "\n".join(
         f"| {step:,} | " + " | ".join(
@@ -133,14 +133,14 @@ charts.loss_evolution(table, title="The losses of the same runs")
 # ## What was found
 
 # %% tags=["hide-input"]
-notebook.found(claims.super_class_blocks(tested, provenance["split_sizes"][0]["train"] // batch_size))
+page.found(claims.super_class_blocks(tested, provenance["split_sizes"][0]["train"] // batch_size))
 
 # %% [markdown]
 # What counts as early decides on the living and the non-living. A pass over the data is a choice of ours, made before
 # the runs; the published training set has more images than these runs had, and longer passes.
 
 # %% tags=["hide-input"]
-notebook.found(claims.super_classes_appear_and_fade(tested))
+page.found(claims.super_classes_appear_and_fade(tested))
 
 # %% tags=["hide-input"]
 accuracy = claims.interval(summaries.at(table, "validation_accuracy", last), claims.percent)
@@ -151,14 +151,14 @@ strongest = [f"{name.replace('_', ' ')} ({claims.signed(difference)})"
              for name, difference in blocks.by_group(at_peak, super_classes)]
 index = summaries.over_seeds(agreement[agreement["kind"] == "sign"], ["step"], bounds=(-1, 1)).set_index("step")
 best = index["mean"].idxmax()
-notebook.say(
+page.say(
     f"The super-classes' difference is largest after {peak:,} steps. Each by itself, the super-classes whose "
     f"classes then help each other most, compared with the rest, are {', '.join(strongest[:3])}; least, "
     f"{', '.join(strongest[-3:])}. The clusters found in the matrix come closest to the super-classes after "
     f"{best:,} steps, with an adjusted Rand index of {claims.interval(index.loc[best])}; 95 % of random divisions stay "
     f"below {agreement['chance'].max():.2f}."
 )
-notebook.say(
+page.say(
     f"The validation loss is lowest after {validation.idxmin():,} steps, at {validation.min():.2f}; after {last:,} it "
     f"is {validation[last]:.2f}, and {accuracy} of the validation images are classified rightly."
 )
@@ -167,8 +167,8 @@ notebook.say(
 # ## The runs
 #
 # The first folded cell above holds this page's parameters. Which super-classes count as living is written down
-# once, in `stiffness.blocks.LIVING`; the 20 super-classes themselves are those of Krizhevsky,
+# once, in `stiffness_book.blocks.LIVING`; the 20 super-classes themselves are those of Krizhevsky,
 # *Learning multiple layers of features from tiny images* (2009).
 
 # %% tags=["hide-input"]
-notebook.summary(provenance)
+page.summary(provenance)

@@ -36,13 +36,13 @@ probe_size: int = 500  # validation examples whose pairs are measured
 max_steps: int = 40000  # a run that has not reached its losses by then ends without them
 
 # %% tags=["hide-input"]
-from stiffness import charts, claims, notebook, results, summaries
+from stiffness_book import charts, claims, page, store, summaries, sweep
 
-notebook.start()
-notebook.check_parameters()
+page.start()
+page.check_parameters()
 
 # %% tags=["experiments", "hide-input"]
-from stiffness.experiment import Experiment
+from stiffness_book.experiment import Experiment
 
 experiments = [
     Experiment(dataset=dataset, network=network, optimizer=optimizer, learning_rate=learning_rate,
@@ -52,8 +52,8 @@ experiments = [
 ]
 
 # %% tags=["hide-input"]
-table = results.runs(experiments, "dataset", "learning_rate")
-provenance = results.provenance(experiments)
+table = sweep.table_of(experiments, "dataset", "learning_rate")
+provenance = store.provenance(experiments)
 stops = summaries.stops(table, losses)
 
 # %% [markdown]
@@ -72,17 +72,17 @@ charts.stiffness_against_rate(table, stops, title="Figure 8. Stiffness between c
 # first measurement at or below the target counts, so the loss there is the target or lower.
 
 # %% tags=["hide-input"]
-notebook.say(f"The loss is measured every {experiments[0].check_every} steps.")
+page.say(f"The loss is measured every {experiments[0].check_every} steps.")
 rows = ["| data | loss aimed at | loss measured | steps, slowest and fastest rate | runs that reached it |",
         "|---|---|---|---|---|"]
 for (dataset, loss), own in stops.groupby(["dataset", "target_loss"], sort=False):
     numbers = f"{own['lowest'].min():.3f} to {own['highest'].max():.3f} | {own['step'].max():,.0f} and " \
               f"{own['step'].min():,.0f}" if own["runs"].any() else "none | none"
     rows.append(f"| {dataset} | {loss:g} | {numbers} | {own['runs'].sum()} of {len(own) * seeds} |")
-notebook.say("\n".join(rows))
+page.say("\n".join(rows))
 short = stops[stops["runs"] < seeds]
 if len(short):
-    notebook.say(f"Not every run came down to every loss within {max_steps:,} steps: {claims.reached(short, seeds)}. "
+    page.say(f"Not every run came down to every loss within {max_steps:,} steps: {claims.reached(short, seeds)}. "
                  "The means there are over those that did.")
 
 # %% [markdown]
@@ -93,14 +93,14 @@ between = table[(table["quantity"] == "between_classes_sign") & table["target_lo
 means = summaries.over_seeds(between, ["dataset", "target_loss", "learning_rate"])
 lines = means.pivot(index=["dataset", "target_loss"], columns="learning_rate", values="mean")
 stiffest = lines.idxmax(axis=1).loc[list(dict.fromkeys(zip(between["dataset"], between["target_loss"])))]
-notebook.say(
+page.say(
     f"The highest rate is the stiffest in {(stiffest == lines.columns[-1]).sum()} of the {len(lines)} lines. Each is "
     "highest at: " + "; ".join(f"{rate:g} ({dataset}, loss {loss:g})" for (dataset, loss), rate in stiffest.items())
     + ". A positive slope does not say that a line never turns. Of the "
     f"{len(means)} means {(means['low'] > 0).sum()} have an interval above 0 and {(means['high'] < 0).sum()} one below."
 )
 neighbours, rise = lines.groupby("dataset").diff().abs().stack(), (lines.iloc[:, -1] - lines.iloc[:, 0]).mean()
-notebook.say(
+page.say(
     "Could it be that the slopes come from runs that were stopped below their loss, and faster ones further below? "
     f"Even the whole way from one loss to the next changes stiffness by only {neighbours.mean():.3f} on average, up or "
     f"down, at the same rate. The way from the lowest rate to the highest, at the same loss, changes it by "
@@ -108,12 +108,12 @@ notebook.say(
 )
 cosines = table[(table["quantity"] == "between_classes_cosine") & table["target_loss"].notna()]
 cosines = summaries.trends(cosines, ["dataset", "target_loss"], "learning_rate", summaries.slope_per_decade)
-notebook.say(
+page.say(
     f"By the cosine, the interval of the slope lies above 0 for {(cosines['low'] > 0).sum()} of the {len(cosines)} "
     f"lines and below for {(cosines['high'] < 0).sum()}; the slopes are between "
     f"{claims.signed3(cosines['mean'].min())} and {claims.signed3(cosines['mean'].max())} per tenfold rate."
 )
-notebook.found(claims.higher_rate_is_stiffer(table))
+page.found(claims.higher_rate_is_stiffer(table))
 
 # %% [markdown]
 # ## The runs
@@ -122,4 +122,4 @@ notebook.found(claims.higher_rate_is_stiffer(table))
 # [Figure 10](fig10_domain_size.ipynb) draw the same runs.
 
 # %% tags=["hide-input"]
-notebook.summary(provenance)
+page.summary(provenance)

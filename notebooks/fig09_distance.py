@@ -37,13 +37,14 @@ probe_size: int = 500  # validation examples whose pairs are measured
 max_steps: int = 40000  # a run that has not reached its losses by then ends without them
 
 # %% tags=["hide-input"]
-from stiffness import charts, claims, measures, notebook, results, summaries
+from stiffness_book import charts, claims, page, store, summaries, sweep
+from stiffness_book.table import FARTHEST
 
-notebook.start()
-notebook.check_parameters()
+page.start()
+page.check_parameters()
 
 # %% tags=["experiments", "hide-input"]
-from stiffness.experiment import Experiment
+from stiffness_book.experiment import Experiment
 
 experiments = [
     Experiment(dataset=dataset, network=network, optimizer=optimizer, learning_rate=learning_rate,
@@ -53,9 +54,9 @@ experiments = [
 ]
 
 # %% tags=["hide-input"]
-table = results.runs(experiments, "dataset")
+table = sweep.table_of(experiments, "dataset")
 table = table[table["target_loss"] == table["dataset"].map(shown_losses)]
-provenance = results.provenance(experiments)
+provenance = store.provenance(experiments)
 curves = summaries.distance_curves(table, ["dataset"])
 sizes = summaries.domain_sizes(table)
 medians = summaries.medians(sizes, ["dataset", "space", "quantity"])
@@ -81,7 +82,7 @@ charts.stiffness_against_distance(curves, domains, title="Figure 9. Stiffness ag
 
 # %% tags=["hide-input"]
 def size(value):
-    return f"{value:.2f} ({claims.signed(1 - value)})" if value < measures.FARTHEST else "none"
+    return f"{value:.2f} ({claims.signed(1 - value)})" if value < FARTHEST else "none"
 
 
 wide = medians.pivot(index=["dataset", "space"], columns="quantity", values="median").loc[
@@ -94,10 +95,10 @@ for (dataset, space), lengths in wide.iterrows():
     nearer = pairs.loc[pairs["distance"] < lengths["stiff_domain_size_sign"], "number"].sum() / pairs["number"].sum()
     rows.append(f"| {dataset} | {space} | {size(lengths['stiff_domain_size_sign'])} | {claims.percent(nearer)} | "
                 f"{size(lengths['critical_length_cosine'])} | {size(lengths['critical_length_sign'])} |")
-notebook.say("\n".join(rows))
+page.say("\n".join(rows))
 totals = medians.groupby("quantity")[["runs", "finite"]].sum()
 counts = {name: f"{runs - finite} of {runs}" for name, runs, finite in totals.itertuples()}
-notebook.say(f"A size is missing (*none*) where stiffness is positive and does not come down to zero at any distance "
+page.say(f"A size is missing (*none*) where stiffness is positive and does not come down to zero at any distance "
              f"there is: so in {counts['stiff_domain_size_sign']} curves of all pairs, over runs and spaces, in "
              f"{counts['critical_length_cosine']} lines by cosine, and in {counts['critical_length_sign']} by sign.")
 
@@ -106,7 +107,7 @@ notebook.say(f"A size is missing (*none*) where stiffness is positive and does n
 
 # %% tags=["hide-input"]
 if (reached < seeds).any():
-    notebook.say("The loss was not reached by every run: " + ", ".join(
+    page.say("The loss was not reached by every run: " + ", ".join(
         f"{dataset}: {number} of {seeds}" for dataset, number in reached.items()) + ".")
 signs = curves[curves["kind"] == "sign"].sort_values("distance")
 spaces = domains[["dataset", "space"]].apply(tuple, axis=1).tolist()
@@ -115,7 +116,7 @@ nearest = signs[signs["pairs"] == "between_classes"].drop_duplicates(["dataset",
 farther = [space for space in spaces for line in [signs[(signs["pairs"] == "all") & (signs["dataset"] == space[0])
                                                         & (signs["space"] == space[1])]]
            if (line["low"] > 0)[(line["high"] < 0).cummax()].any()]
-notebook.say(
+page.say(
     "The curve of all pairs is a mix. Pairs of one class have a sign stiffness of at least "
     f"{claims.signed(within['mean'].min())} at every distance, in every space. The nearest pairs of *different* "
     f"classes have {claims.signed(nearest['mean'].min())} to {claims.signed(nearest['mean'].max())}, with the interval "
@@ -125,16 +126,16 @@ notebook.say(
 cosines = curves[(curves["kind"] == "cosine") & (curves["pairs"] == "within_class")].sort_values("distance")
 ends = [f"{claims.signed(means.min())} to {claims.signed(means.max())}"
         for means in (cosines.groupby(["dataset", "space"])["mean"].nth(place) for place in (0, -1))]
-notebook.say(
+page.say(
     f"The cosine says more: for pairs of one class it is {ends[0]} among the nearest, depending on the space, and "
     f"{ends[1]} among the farthest."
 )
-notebook.say(
+page.say(
     f"Beyond the critical distance: in {len(farther)} of {len(spaces)} spaces the curve of all pairs, once below 0, "
     "comes to lie above 0 again farther out"
     + (f" ({', '.join(' '.join(space) for space in farther)})." if farther else ".")
 )
-notebook.found(claims.near_pairs_are_stiff(table))
+page.found(claims.near_pairs_are_stiff(table))
 
 # %% [markdown]
 # ## The runs
@@ -143,4 +144,4 @@ notebook.found(claims.near_pairs_are_stiff(table))
 # [Figure 8](fig08_learning_rate.ipynb) at one learning rate; [Figure 10](fig10_domain_size.ipynb) has the sizes at all.
 
 # %% tags=["hide-input"]
-notebook.summary(provenance)
+page.summary(provenance)

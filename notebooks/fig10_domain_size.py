@@ -39,13 +39,13 @@ max_steps: int = 40000  # a run that has not reached its losses by then ends wit
 # %% tags=["hide-input"]
 import numpy as np
 
-from stiffness import charts, claims, measures, notebook, results, summaries
+from stiffness_book import charts, claims, page, store, summaries, sweep
 
-notebook.start()
-notebook.check_parameters()
+page.start()
+page.check_parameters()
 
 # %% tags=["experiments", "hide-input"]
-from stiffness.experiment import Experiment
+from stiffness_book.experiment import Experiment
 
 experiments = [
     Experiment(dataset=dataset, network=network, optimizer=optimizer, learning_rate=learning_rate,
@@ -55,9 +55,9 @@ experiments = [
 ]
 
 # %% tags=["hide-input"]
-table = results.runs(experiments, "dataset", "learning_rate")
+table = sweep.table_of(experiments, "dataset", "learning_rate")
 table = table[table["target_loss"].notna()]
-provenance = results.provenance(experiments)
+provenance = store.provenance(experiments)
 sizes = summaries.domain_sizes(table)
 medians = summaries.medians(sizes, ["dataset", "target_loss", "learning_rate", "space", "quantity"])
 layers = [space for space in sizes["space"].unique() if space != "input"]
@@ -101,8 +101,8 @@ charts.domain_sizes_against_rate(medians, [(space, "critical_length_cosine", spa
 # %% tags=["hide-input"]
 short = summaries.stops(table, losses).query("runs < @seeds")
 if len(short):
-    notebook.say(f"Not every run came down to every loss: {claims.reached(short, seeds)}.")
-notebook.found(claims.domain_grows_with_rate(table))
+    page.say(f"Not every run came down to every loss: {claims.reached(short, seeds)}.")
+page.found(claims.domain_grows_with_rate(table))
 trends = summaries.trends(sizes, ["dataset", "target_loss", "space", "quantity"], "learning_rate",
                           summaries.rank_correlation, bounds=summaries.STIFFNESS)
 names = {"stiff_domain_size_sign": "stiff domain (v1)", "critical_length_cosine": "ξ by cosine (v3)",
@@ -115,7 +115,7 @@ for quantity, name in names.items():
         grows, shrinks = (own["low"] > 0).sum(), (own["high"] < 0).sum()
         rows.append(f"| {name} | {space} | {grows} | {shrinks} | {len(own) - grows - shrinks} | {endless.sum()} of "
                     f"{len(endless)} |")
-notebook.say("How the sizes move with the learning rate, by the 95 % interval of the rank correlation over seeds. Each "
+page.say("How the sizes move with the learning rate, by the 95 % interval of the rank correlation over seeds. Each "
              "data set with each training loss is a case; *never zero* are the runs in which there is no finite "
              "size.\n\n" + "\n".join(rows))
 
@@ -136,7 +136,7 @@ domains = sizes[sizes["quantity"] == "stiff_domain_size_sign"].merge(
 together = domains.groupby(["space"], sort=False).apply(lambda rows: np.mean(
     [summaries.rank_correlation(group["between"], group["value"])
      for _, group in rows.groupby(["dataset", "target_loss"])]), include_groups=False)
-notebook.say(
+page.say(
     "Rank correlation between a run's between-class stiffness and the size of its stiff domain, over the runs of all "
     "rates that were stopped at one loss, averaged over data sets and losses: "
     + ", ".join(f"{claims.signed(value)} ({space})" for space, value in together.items()) + "."
@@ -146,12 +146,12 @@ domain, length = (
     for name in ("stiff_domain_size_sign", "critical_length_cosine"))
 lengths = sizes[(sizes["quantity"] == "critical_length_cosine") & (sizes["space"] == "input")].set_index(run)["value"]
 pairs = table[(table["quantity"] == "distance_pairs_within_class") & (table["space"] == "input") & (table["value"] > 0)]
-farthest = pairs.groupby(run)["distance"].max() + measures.BIN / 2
-notebook.say(
+farthest = pairs.groupby(run)["distance"].max() + table.BIN / 2
+page.say(
     "A straight line can be followed farther than there are pairs: in input space ξ by cosine lies beyond the farthest "
     f"pair of one class in {(lengths > farthest.reindex(lengths.index)).sum()} of {len(lengths)} cases of run and loss."
 )
-notebook.say(
+page.say(
     "In input space both papers' statements hold at once, stiff domains growing while ξ by cosine shrinks, in "
     f"{((domain['low'] > 0) & (length['high'] < 0)).sum()} of {len(domain)} cases of data set and loss; both grow "
     f"in {((domain['low'] > 0) & (length['low'] > 0)).sum()}. The rank correlation of ξ by cosine with the rate is "
@@ -165,4 +165,4 @@ notebook.say(
 # The first folded cell above holds this page's parameters. The runs are those of [Figure 8](fig08_learning_rate.ipynb).
 
 # %% tags=["hide-input"]
-notebook.summary(provenance)
+page.summary(provenance)

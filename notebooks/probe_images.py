@@ -34,13 +34,13 @@ data_sets: dict = {  # for each: network, number of runs (seeds 0, 1, ...), prob
 # %% tags=["hide-input"]
 import pandas as pd
 
-from stiffness import charts, claims, notebook, results, summaries
+from stiffness_book import charts, claims, page, store, summaries, sweep
 
-notebook.start()
-notebook.check_parameters()
+page.start()
+page.check_parameters()
 
 # %% tags=["experiments", "hide-input"]
-from stiffness.experiment import Experiment
+from stiffness_book.experiment import Experiment
 
 by_data = {
     name: [Experiment(dataset=name, network=own["network"], probe_size=own["probe_size"], stages=own["stages"],
@@ -50,8 +50,8 @@ by_data = {
 experiments = [run for runs in by_data.values() for run in runs]
 
 # %% tags=["hide-input"]
-results.compute_missing(experiments)  # side by side
-tables = {name: results.runs(runs) for name, runs in by_data.items()}
+sweep.compute_missing(experiments)  # side by side
+tables = {name: sweep.table_of(runs) for name, runs in by_data.items()}
 errors = pd.concat([summaries.probe_errors(table).assign(data=name) for name, table in tables.items()])
 
 # %% [markdown]
@@ -85,14 +85,14 @@ for name, table in tables.items():
         rows.append(f"| {name} | {words} | {images} | {from_images:.4f} | {from_seed:.4f} |")
         if from_images > from_seed:
             told.append(f"{name}, {words}")
-notebook.say("\n".join(rows))
+page.say("\n".join(rows))
 
 # %% [markdown]
 # ## What was found
 
 # %% tags=["hide-input"]
-notebook.found(claims.probe_images_suffice(tables))
-notebook.say(
+page.found(claims.probe_images_suffice(tables))
+page.say(
     f"Rows of the table above in which the choice of images moves the number more than the seed does: "
     f"{'; '.join(told) or 'none'}. An interval over seeds does not contain what the choice of images does, as all runs "
     "are measured on the same ones."
@@ -105,4 +105,4 @@ notebook.say(
 
 # %% tags=["hide-input"]
 for runs in by_data.values():
-    notebook.summary(results.provenance(runs))
+    page.summary(store.provenance(runs))

@@ -1,10 +1,10 @@
 """Stiffness of neural networks: does a gradient step on one example help another?
 
-The names below are the whole public interface. Those that need Keras are imported on first use,
-so that drawing stored results never loads TensorFlow.
+The names below are the whole public interface. Those that need Keras are imported on first use.
 """
 
 from importlib import import_module
+from importlib.metadata import version
 
 from stiffness.measures import (
     between_classes,
@@ -14,6 +14,8 @@ from stiffness.measures import (
     within_class,
     zero_crossing,
 )
+
+__version__ = version("stiffness")
 
 __all__ = [
     "StiffnessCallback",
@@ -35,3 +37,7 @@ def __getattr__(name):
     if name in _NEEDS_KERAS:
         return getattr(import_module(_NEEDS_KERAS[name]), name)
     raise AttributeError(f"module 'stiffness' has no attribute {name!r}")
+
+
+def __dir__():
+    return [*__all__, "__version__"]

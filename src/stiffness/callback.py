@@ -2,7 +2,6 @@
 
 import keras
 import numpy as np
-import pandas as pd
 
 from stiffness.gram import gradient_gram
 from stiffness.measures import between_classes, class_stiffness, within_class
@@ -34,6 +33,8 @@ class StiffnessCallback(keras.callbacks.Callback):
 
     @property
     def table(self):
+        import pandas as pd  # needed only here
+
         return pd.DataFrame(self.rows, columns=["step", "quantity", "class_a", "class_b", "value"]).astype(
             {"class_a": "Int16", "class_b": "Int16"})
 

@@ -3,7 +3,7 @@
 For a Dense layer with input a_i and gradient d_i at its pre-activation, example i's gradient is the outer product
 a_i d_i^T for the kernel and d_i for the bias, so the layer adds (a_i . a_j + 1) (d_i . d_j) to g_i . g_j. One batched
 forward and one backward pass of the SUM of the losses give all a and d, as example i's loss depends on its own
-activations alone. The other kinds of layers are in `stiffness.layers`; what has no closed form is differentiated.
+activations alone. The rules of the other kinds of layers are in `stiffness.engine.layers`.
 """
 
 from collections import Counter
@@ -14,9 +14,9 @@ from functools import cached_property
 import numpy as np
 from keras import ops
 
-from stiffness import autodiff
-from stiffness.engine import Engine, blocks, left_as_found
-from stiffness.examples import examples_of, is_dataset, per_example, take
+from stiffness.engine import autodiff
+from stiffness.engine.engine import Engine, blocks, left_as_found
+from stiffness.engine.examples import examples_of, is_dataset, per_example, take
 from stiffness.measures import _class_indices
 
 METHODS = ("auto", "closed-form", "jacobian")

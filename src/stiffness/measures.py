@@ -3,13 +3,11 @@
 Equations are numbered as on the book's theory page.
 """
 
+from typing import NamedTuple
+
 import numpy as np
-import pandas as pd
 
 ROWS_AT_ONCE = 1024
-FARTHEST = 2  # the largest distance there is, 1 - cosine of opposite directions
-BIN = 0.05  # the width of a bin of distance; the same for all runs, so that curves average over seeds
-FEWEST_PAIRS = 20  # in a bin that is drawn, judged or sought for a zero: the mean of fewer signs is mostly noise
 
 
 def class_stiffness(s, labels, labels2=None, *, num_classes=None):
@@ -55,13 +53,29 @@ def between_classes(C):
     return _mean(C[~np.eye(len(C), dtype=bool)])
 
 
+class DistanceCurve(NamedTuple):
+    """Mean stiffness by bin of distance: arrays of one entry for each bin, which `table()` puts into a data frame."""
+
+    left: np.ndarray  # the bin's edges
+    right: np.ndarray
+    distance: np.ndarray  # the mean over the bin's pairs
+    stiffness: np.ndarray
+    standard_error: np.ndarray  # as if pairs were independent; too small, as pairs share examples
+    pairs: np.ndarray  # their number
+
+    def table(self):
+        """The curve as a pandas data frame with a row for each bin."""
+        import pandas as pd  # needed only here
+
+        return pd.DataFrame(self._asdict())
+
+
 def stiffness_vs_distance(s, distance, *, bins=20, pairs=None):
     """Mean stiffness of the pairs in each bin of distance (equation 7).
 
     s, distance: (n, m), distance in any convention. bins: a count of equal bins over the distances met, or edges.
     pairs: (n, m) of bool, the pairs that count; None is all of them, without self-pairs where s is square.
-    Returns a table with a row for each bin that is not empty: left, right, distance (mean), stiffness (mean),
-    standard_error (of pairs taken as independent, which is too small: pairs share examples), pairs (their number).
+    Returns a `DistanceCurve`, with an entry for each bin that is not empty.
     """
     s, distance = np.asarray(s), np.asarray(distance)
     counted = _counted(s, distance, pairs)
@@ -81,8 +95,7 @@ def stiffness_vs_distance(s, distance, *, bins=20, pairs=None):
     stiffness = mean(s)
     deviations = np.square(s - np.bincount(filled, stiffness, len(pairs))[number])
     standard_error = np.sqrt(_ratio(mean(deviations), count - 1))  # a single pair has none
-    return pd.DataFrame({"left": edges[filled], "right": edges[filled + 1], "distance": mean(distance),
-                         "stiffness": stiffness, "standard_error": standard_error, "pairs": count})
+    return DistanceCurve(edges[filled], edges[filled + 1], mean(distance), stiffness, standard_error, count)
 
 
 def zero_crossing(distance, stiffness):

@@ -1,0 +1,1 @@
+"""How the Gram matrix is made; `definition` is what everything else is tested against."""

@@ -1,0 +1,228 @@
+"""The examples and the loss of a measurement in one form, and in words what is wrong with them."""
+
+import keras
+import numpy as np
+from keras import ops
+from keras.src.backend import get_keras_mask, set_keras_mask  # public in name only
+
+from stiffness.engine import autodiff
+
+
+def is_dataset(x):
+    return hasattr(x, "as_numpy_iterator")
+
+
+def examples_of(x_name, x, y_name, y, model):
+    """(x, y) as NumPy arrays, x perhaps nested."""
+    if is_dataset(x):
+        if y is not None:
+            raise ValueError(f"{x_name} is a data set, which brings its labels; leave {y_name} out")
+        batches = list(x.as_numpy_iterator())
+        if not batches:
+            raise ValueError(f"{x_name} is empty; expected a data set of (x, y) batches")
+        if not isinstance(batches[0], tuple) or len(batches[0]) != 2:
+            raise ValueError(f"{x_name} is a data set of other elements than batches (x, y); sample weights have no "
+                             "part in the measure: .map(lambda x, y, weights: (x, y))")
+        x, y = (keras.tree.map_structure(lambda *parts: np.concatenate(parts), *part) for part in zip(*batches))
+    elif y is None:
+        raise ValueError(f"{y_name} is missing; only a data set of (x, y) batches does without")
+    nested = isinstance(x, dict) or (isinstance(x, list | tuple) and all(hasattr(part, "shape") for part in x))
+    x = keras.tree.map_structure(_array, x) if nested else _array(x)
+    y = _array(y)
+    for part in keras.tree.flatten(x):
+        if len(part) == 0:
+            raise ValueError(f"{x_name} is empty; expected at least one example")
+        if len(part) != len(y):
+            raise ValueError(f"{x_name} has {len(part)} examples and {y_name} has {len(y)}; expected as many of each")
+    looks_up = any("embedding" in type(layer).__name__.lower() for layer in model._flatten_layers())
+    inputs = keras.tree.flatten(getattr(model, "inputs", None) or [])
+    parts = [x.get(each.name) for each in inputs] if isinstance(x, dict) else keras.tree.flatten(x)
+    for part, expected in zip(parts, inputs):
+        if part is None:  # a dictionary's keys need not be the inputs' names
+            continue
+        if part.dtype.kind in "iub" and "float" in expected.dtype and not looks_up:
+            raise TypeError(f"{x_name} has dtype {part.dtype} and the model's input {expected.name} is "
+                            f"{expected.dtype}; scale it as for training, then {x_name}.astype('float32')")
+    return x, y
+
+
+def _array(part):
+    return np.asarray(part) if isinstance(part, list | tuple | np.ndarray) else ops.convert_to_numpy(part)
+
+
+def take(examples, which):
+    return keras.tree.map_structure(lambda part: part[which], examples)
+
+
+def per_example(loss, model):
+    """A function (y_true, y_pred) -> (n,) losses; its attribute `given` is the loss itself, `source` as it came.
+
+    Keras's own losses are computed in double precision where the backend has it, whatever the model's.
+    """
+    if loss is None:
+        loss = getattr(model, "loss", None)
+        if loss is None:
+            raise ValueError("model is not compiled with a loss and none is given; pass loss=, such as "
+                             "keras.losses.SparseCategoricalCrossentropy(from_logits=True)")
+    loss = keras.losses.get(loss) if isinstance(loss, str) else loss
+    if not callable(loss):
+        raise TypeError(f"loss is of type {type(loss).__name__}; expected a Keras loss, its name, or a function of "
+                        "(y_true, y_pred)")
+    source = loss
+    if isinstance(loss, keras.losses.Loss):
+        given, loss = loss, object.__new__(type(loss))  # copy.copy would make it from its configuration, without dtype
+        vars(loss).update(vars(given), reduction="none")  # "mean" would scale every gradient with the batch
+    double = autodiff.BACKEND == "tensorflow" and is_of_keras(loss)
+    if double and isinstance(loss, keras.losses.Loss):
+        loss._dtype = "float64"
+
+    def per_example(y_true, y_pred):
+        n = y_true.shape[0]
+        if double:
+            y_pred = _replaced(y_pred, lambda part: ops.cast(part, "float64"))
+        values = ops.convert_to_tensor(loss(y_true, y_pred))
+        if values.ndim == 0 or values.shape[0] != n:
+            raise ValueError(f"loss returned shape {tuple(values.shape)} for {n} examples; "
+                             "expected one value an example")
+        if values.ndim == 1:
+            return values
+        counted = ops.ones(values.shape, values.dtype)  # the mean is over what is neither masked nor ignored
+        mask, ignored = get_keras_mask(y_pred), getattr(loss, "ignore_class", None)
+        if mask is not None and mask.shape == values.shape:
+            counted = counted * ops.cast(mask, values.dtype)
+        if ignored is not None:
+            counted = counted * ops.reshape(ops.cast(ops.not_equal(y_true, ignored), values.dtype), values.shape)
+        values, counted = (ops.reshape(part, (n, -1)) for part in (values, counted))
+        return ops.sum(values * counted, axis=1) / ops.maximum(ops.sum(counted, axis=1), 1)
+
+    per_example.given, per_example.source, per_example.double = loss, source, double
+    return per_example
+
+
+def is_of_keras(loss):
+    parts = (loss, getattr(loss, "fn", loss))
+    return all((getattr(part, "__module__", None) or "").startswith("keras.") for part in parts)
+
+
+def _name(given):
+    return getattr(getattr(given, "fn", given), "__name__", "")
+
+
+def _is_float(part):
+    return hasattr(part, "dtype") and "float" in keras.backend.standardize_dtype(part.dtype)
+
+
+def _replaced(prediction, replace):
+    """The prediction with other float tensors, which keep what Keras attaches to them: the mask, and the logits that
+    its cross-entropies take instead of the probabilities."""
+    def one(part):
+        if not _is_float(part):
+            return part
+        new, logits = replace(part), _logits(part)
+        if new is not part:
+            set_keras_mask(new, get_keras_mask(part))
+            if logits is not None:
+                new._keras_logits = replace(logits)
+        return new
+
+    return keras.tree.map_structure(one, prediction)
+
+
+def _logits(part):
+    return getattr(part, "_keras_logits", None)
+
+
+def at_outputs(loss, y, prediction):
+    """(losses, outputs, gradients): the losses, and their gradients (n, *shape) at each of the model's outputs.
+
+    Where a model is sure of a label, p - 1 is rounding, and with it the sign of all that follows. The entries of the
+    other classes, p, are exact, and a cross-entropy's gradient at the logits sums to zero: so the label's is their sum.
+    """
+    parts = [part for part in keras.tree.flatten(prediction) if _is_float(part)]
+    outputs = list({id(part): part for part in [*parts, *map(_logits, parts)] if part is not None}.values())
+
+    def losses_of(replacements):
+        replacements = dict(zip(map(id, outputs), replacements))
+        return loss(y, _replaced(prediction, lambda part: replacements[id(part)]))
+
+    found = [ops.cast(ops.stop_gradient(output), "float64" if loss.double else output.dtype) for output in outputs]
+    losses, found = autodiff.slopes(losses_of, found)
+    logits = _softmax_logits(loss.given, prediction)
+    found = [_summing_to_zero(loss.given, y, slope) if output is logits else slope
+             for output, slope in zip(outputs, found)]
+    return losses, outputs, [ops.stop_gradient(slope) for slope in found]
+
+
+def _softmax_logits(given, prediction):
+    """The output of which a cross-entropy of Keras's takes the softmax, else None."""
+    if not is_of_keras(given) or not _name(given).endswith("categorical_crossentropy"):
+        return None
+    settings = getattr(given, "_fn_kwargs", {})
+    if settings.get("axis", -1) != -1 or not hasattr(prediction, "shape"):
+        return None
+    return prediction if settings.get("from_logits") else _logits(prediction)
+
+
+def _summing_to_zero(given, y, slope):
+    if _name(given).startswith("sparse"):
+        labels = ops.reshape(ops.cast(y, "int32"), slope.shape[:-1])
+        at_label = ops.one_hot(labels, slope.shape[-1], dtype=slope.dtype)  # of a label to be ignored, nowhere
+    else:
+        y = ops.cast(y, slope.dtype)
+        at_label = ops.cast((y == 1) & (ops.sum(y, axis=-1, keepdims=True) == 1), slope.dtype)
+    others = slope * (1 - at_label)
+    return others - at_label * ops.sum(others, axis=-1, keepdims=True)
+
+
+def check_labels(loss, y_name, y, output):
+    """Names labels that do not fit the loss, before it fails or answers NaN somewhere inside. output: the shape of the
+    model's, None where it has several."""
+    given = loss.given
+    name = _name(given) if is_of_keras(given) else ""
+    if name == "binary_crossentropy" and ((y < 0) | (y > 1)).any():
+        first = np.argwhere((y < 0) | (y > 1))[0]
+        raise ValueError(f"the label of example {first[0]} of {y_name} is {y[tuple(first)]}, out of range for {name}: "
+                         "expected 0 to 1")
+    if not name.endswith("categorical_crossentropy") or output is None:
+        return
+    classes = output[-1]
+    one_hot = y.ndim == len(output) and y.shape[-1] == classes > 1
+    if name.startswith("sparse"):
+        if one_hot:
+            raise ValueError(f"{y_name} has shape {y.shape}, one-hot for {classes} classes, and the loss is {name}; "
+                             f"pass {y_name}.argmax(axis=-1), or CategoricalCrossentropy")
+        wrong = ((y < 0) | (y >= classes)) & (y != getattr(given, "ignore_class", None))
+        if wrong.any():
+            first = np.argwhere(wrong)[0]
+            raise ValueError(f"the label of example {first[0]} of {y_name} is {y[tuple(first)]}, out of range for the "
+                             f"model's {classes} classes: expected 0 to {classes - 1}")
+    elif not one_hot:
+        raise ValueError(f"{y_name} has shape {y.shape} and the loss is {name}, which needs one-hot rows of {classes}; "
+                         f"pass keras.utils.to_categorical({y_name}), or SparseCategoricalCrossentropy")
+
+
+def check_loss(loss, y, x_name, predictions, variables):
+    """Refuses a loss that mixes examples or uses the model's weights; predictions: one of each example in y."""
+    predictions = keras.tree.map_structure(lambda *parts: ops.concatenate(parts, axis=0), *predictions)
+    together = ops.convert_to_numpy(loss(y, predictions))
+    check_finite(together, None, 0, x_name)
+    alone = np.concatenate([loss(*take((y, predictions), slice(i, i + 1))) for i in range(len(y))])
+    if not np.allclose(together, alone, rtol=1e-3, atol=1e-6):
+        raise ValueError(f"the loss of example 0 is {together[0]:g} beside another example and {alone[0]:g} alone, so "
+                         "it is no per-example loss; look for a mean or a normalisation over the batch in it")
+    fixed = keras.tree.map_structure(ops.stop_gradient, predictions)
+    _, _, gradients = autodiff.gradients(lambda: (loss(y, fixed), ()), variables)
+    used = [v.path for v, gradient in zip(variables, gradients) if np.any(ops.convert_to_numpy(gradient))]
+    if used:
+        raise ValueError(f"the loss uses {', '.join(used)} besides the model's output, so its gradient is more than "
+                         "what the output passes on; make what uses them a part of the model")
+
+
+def check_finite(losses, scales, start, x_name):
+    """scales: of the gradients, or None."""
+    for values, name in ((losses, "loss"), (scales, "gradient of the loss")):
+        finite = True if values is None else np.isfinite(values := ops.convert_to_numpy(values))
+        if not np.all(finite):
+            first = int(np.argmin(finite))
+            raise ValueError(f"the {name} of example {start + first} of {x_name} is {values[first]}; expected a finite "
+                             "number: look at its input and label, and at the weights")

@@ -1,0 +1,247 @@
+"""Trains one experiment and measures it at its stages."""
+
+import itertools
+from math import gcd
+
+import keras
+import numpy as np
+import pandas as pd
+import tensorflow as tf
+from sklearn.metrics.pairwise import cosine_distances
+from tqdm import tqdm
+
+from stiffness import measures
+from stiffness.callback import StiffnessCallback
+from stiffness.gram import gradient_gram
+from stiffness_book import data, networks
+from stiffness_book.table import BIN, COLUMNS, FARTHEST, FEWEST_PAIRS
+
+FIXED_SET = 5000  # training examples on which the training loss of a stage is measured, in inference mode
+STEPS_PER_EXECUTION = 50  # beyond this, longer executions are no faster
+EVALUATED_AT_ONCE = 1000  # examples; more are no faster
+DISTANCE_BINS = np.linspace(0, FARTHEST, round(FARTHEST / BIN) + 1)
+FEW_PROBES = 1000  # up to so many, the signs with the loss in single precision are measured too
+ERROR_SIZES = (50, 100, 200, 500, 1000, 2000)  # of the probe set's subsets whose statistical error is stored
+
+
+def train(experiment, *, progress=True):
+    """Runs the experiment; returns its tidy table, and of its data the split sizes used and the classes' names.
+
+    The table's columns are stage, step, target_loss (the stage loss that was awaited, else missing), quantity,
+    class_a, class_b, space, distance, probe_images (each missing where it does not apply), value. A stage loss that is
+    not reached by max_steps has no rows. Quantities, KIND being sign or cosine:
+
+    - those of `StiffnessCallback`; within_class_KIND_error and between_classes_KIND_error, their `jackknife_errors`
+      for class-balanced subsets of the probe set and for the whole, of probe_images images;
+    - within_class_sign_single, between_classes_sign_single: the same signs where the loss is computed in single
+      precision and p - 1 is rounding, as in any framework's training step; for probe sets of up to 1,000 images;
+    - by `space`: "input", "layer 1", ..., "logits", the vectors between whose directions the distance is 1 - cosine:
+      distance_curve_PAIRS_KIND, mean stiffness in the bin of width 0.05 whose centre is `distance`, and
+      distance_pairs_PAIRS, its number of pairs, PAIRS being all or within_class, each pair once;
+      stiff_domain_size_sign, the `zero_crossing` of the curve over all pairs; critical_length_KIND;
+    - train_loss, train_accuracy (on a fixed subset of the training examples, with the labels that were trained on),
+      validation_loss, validation_accuracy (on the whole validation split), all in inference mode.
+
+    The same seed gives the same numbers on one machine with the same number of threads.
+    """
+    dataset = data.standardise(data.load(experiment.dataset), unit_length=experiment.unit_length)
+    train_split = _training_examples(dataset.train, experiment)
+    keras.utils.set_random_seed(experiment.seed)
+    model = networks.build(experiment, dataset.train.inputs.shape[1:], dataset.num_classes)
+    recorder = StageRecorder(experiment, dataset, train_split, progress)
+    model.compile(
+        optimizer=keras.optimizers.get({"class_name": experiment.optimizer,
+                                        "config": {"learning_rate": experiment.learning_rate}}),
+        loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        metrics=["accuracy"],
+        steps_per_execution=_steps_per_execution(experiment),
+    )
+    batches = shuffled_batches(train_split, experiment.batch_size, experiment.seed)
+    # one Keras epoch of all steps: the passes over the data are the pipeline's
+    model.fit(batches, epochs=1, steps_per_epoch=_last_step(experiment), callbacks=[recorder],
+              shuffle=False, verbose=0)
+    return recorder.table, {
+        "split_sizes": {"train": len(train_split), "validation": len(dataset.validation)},
+        "class_names": list(dataset.class_names),
+        "super_classes": dataset.super_names and [dataset.super_names[index] for index in dataset.super_labels],
+    }
+
+
+def shuffled_batches(split, batch_size, seed):
+    """An endless pipeline of (inputs, labels) batches; each pass over the data has a fresh order, fixed by the seed.
+
+    The order is a pure function of seed and pass, so it depends on nothing that ran before. A last batch that would
+    not be full is left out; as the order is fresh, no example is left out for good.
+    """
+    batches = len(split) // batch_size
+    if batches == 0:
+        raise ValueError(f"batch_size is {batch_size}; expected at most the {len(split)} training examples")
+
+    def orders():
+        for epoch in itertools.count():
+            order = np.random.default_rng([seed, epoch]).permutation(len(split))
+            yield order[: batches * batch_size].reshape(batches, batch_size)
+
+    inputs, labels = tf.constant(split.inputs), tf.constant(split.labels)
+    return (tf.data.Dataset.from_generator(orders, output_signature=tf.TensorSpec((batches, batch_size), tf.int64))
+            .unbatch()
+            .map(lambda chosen: (tf.gather(inputs, chosen), tf.gather(labels, chosen)))
+            .prefetch(tf.data.AUTOTUNE))
+
+
+class StageRecorder(StiffnessCallback):
+    """Measures the stages of an experiment: stiffness on the probe set by class and by distance, losses, accuracies."""
+
+    def __init__(self, experiment, dataset, train_split, progress):
+        probe = dataset.validation.take(
+            data.probe_indices(dataset.validation.labels, experiment.probe_size, experiment.probe_seed))
+        super().__init__(probe.inputs, probe.labels, num_classes=dataset.num_classes, steps=experiment.stages)
+        rng = np.random.default_rng(experiment.probe_seed)
+        size = min(FIXED_SET, len(train_split))
+        self.splits = {"train": train_split.take(np.sort(rng.choice(len(train_split), size, replace=False))),
+                       "validation": dataset.validation}
+        subsets = [data.probe_indices(probe.labels, n, experiment.probe_seed) for n in ERROR_SIZES if n < len(probe)]
+        self.subsets = [chosen for chosen in (*subsets, np.arange(len(probe)))
+                        if len(chosen) >= 3 * dataset.num_classes]  # fewer have no jackknife error
+        once = np.triu(np.ones((len(probe), len(probe)), bool), 1)
+        self.pairs = {"all": once, "within_class": once & (probe.labels[:, None] == probe.labels)}
+        self.awaited = list(experiment.stage_losses)
+        self.check_every = experiment.check_every
+        self.last_step = max(experiment.stages, default=0)
+        self.bar = tqdm(total=_last_step(experiment), desc=experiment.address, unit="step", disable=not progress)
+
+    @property
+    def table(self):
+        table = pd.DataFrame(self.rows, columns=[name for name in COLUMNS if name != "stage"])
+        table.insert(0, "stage", table["step"].rank(method="dense") - 1)
+        return table.astype(COLUMNS)
+
+    def set_model(self, model):
+        super().set_model(model)
+        self.representations = networks.representations(model)
+        self.evaluate = _evaluation(model)
+
+    def measure(self):
+        rows = super().measure()
+        if len(self.x) <= FEW_PROBES:
+            sign = gradient_gram(self.model, self.x, self.y, loss=_in_single_precision).sign()
+            C = measures.class_stiffness(sign, self.labels, num_classes=self.num_classes)
+            rows += [{"quantity": "within_class_sign_single", "value": measures.within_class(C)},
+                     {"quantity": "between_classes_sign_single", "value": measures.between_classes(C)}]
+        return rows
+
+    def rows_of(self, stiffness):
+        rows = super().rows_of(stiffness) + self.error_rows(stiffness)
+        spaces = {"input": self.x} | self.representations.predict(self.x, batch_size=EVALUATED_AT_ONCE // 2, verbose=0)
+        for space, vectors in spaces.items():
+            distance = _distances(vectors.reshape(len(vectors), -1))
+            rows += [{"space": space, **row} for row in self.distance_rows(stiffness, distance)]
+        for name, split in self.splits.items():
+            loss, accuracy = self.evaluate(split)
+            rows += [{"quantity": f"{name}_loss", "value": loss}, {"quantity": f"{name}_accuracy", "value": accuracy}]
+        return rows
+
+    def error_rows(self, stiffness):
+        rows = []
+        for kind, s in stiffness.items():
+            for chosen in self.subsets:
+                errors = measures.jackknife_errors(s[np.ix_(chosen, chosen)], self.labels[chosen],
+                                                   num_classes=self.num_classes)
+                rows += [{"quantity": f"{name}_{kind}_error", "probe_images": len(chosen), "value": error}
+                         for name, error in zip(("within_class", "between_classes"), errors)]
+        return rows
+
+    def distance_rows(self, stiffness, distance):
+        rows = []
+        for pairs, chosen in self.pairs.items():
+            for kind, s in stiffness.items():
+                curve = measures.stiffness_vs_distance(s, distance, bins=DISTANCE_BINS, pairs=chosen)
+                centres = ((curve.left + curve.right) / 2).round(3)
+                rows += [{"quantity": f"distance_curve_{pairs}_{kind}", "distance": centre, "value": value}
+                         for centre, value in zip(centres, curve.stiffness)]
+                if kind == "sign":  # a zero gradient has a sign, 0, and no cosine: so these are all the pairs
+                    rows += [{"quantity": f"distance_pairs_{pairs}", "distance": centre, "value": number}
+                             for centre, number in zip(centres, curve.pairs)]
+                if (pairs, kind) == ("all", "sign"):
+                    filled = curve.pairs >= FEWEST_PAIRS
+                    rows.append({"quantity": "stiff_domain_size_sign",
+                                 "value": measures.zero_crossing(centres[filled], curve.stiffness[filled])})
+        for kind, s in stiffness.items():
+            rows.append({"quantity": f"critical_length_{kind}",
+                         "value": measures.critical_length(s, distance, self.labels)})
+        return rows
+
+    def on_train_batch_end(self, batch, logs=None):
+        super().on_train_batch_end(batch, logs)
+        step = self._step()
+        self.bar.update(step - self.bar.n)
+        if self.awaited and step % self.check_every == 0:
+            loss, _ = self.evaluate(self.splits["train"], up_to=self.awaited[0])
+            reached = [target for target in self.awaited if loss <= target]
+            if reached:
+                rows = self.measure()
+                self.awaited = self.awaited[len(reached):]
+                self.rows += [{"step": step, "target_loss": target, **row} for target in reached for row in rows]
+        if not self.awaited and step >= self.last_step:
+            self.model.stop_training = True
+
+    def on_train_end(self, logs=None):
+        self.bar.close()
+
+
+def _in_single_precision(labels, logits):
+    """Keras's cross-entropy as it is; a loss of Keras's own would be measured in double precision."""
+    return keras.losses.sparse_categorical_crossentropy(labels, logits, from_logits=True)
+
+
+def _training_examples(split, experiment):
+    if experiment.train_size is not None:
+        if experiment.train_size > len(split):
+            raise ValueError(f"train_size is {experiment.train_size}; {experiment.dataset} has {len(split)}")
+        split = split.take(data.probe_indices(split.labels, experiment.train_size, experiment.seed))
+    labels = data.permute_labels(split.labels, experiment.permuted_fraction, experiment.seed)
+    return data.Split(split.inputs, labels)
+
+
+def _last_step(experiment):
+    last = experiment.max_steps if experiment.stage_losses else 0
+    return max(last, *experiment.stages, 1)
+
+
+def _steps_per_execution(experiment):
+    """The longest execution that ends at every moment at which something is measured."""
+    moments = [*experiment.stages, *([experiment.check_every, experiment.max_steps] if experiment.stage_losses else [])]
+    common = gcd(*moments) or 1
+    return max(k for k in range(1, min(common, STEPS_PER_EXECUTION) + 1) if common % k == 0)
+
+
+def _evaluation(model):
+    """A function of a split and a bound: mean loss and accuracy in inference mode.
+
+    It stops looking as soon as the mean loss is bound to end above `up_to`, losses being positive, and is then inf.
+    """
+    @tf.function(input_signature=[tf.TensorSpec(model.input_shape), tf.TensorSpec((None,), tf.int64)])
+    def loss_and_hits(inputs, labels):
+        logits = model(inputs, training=False)
+        losses = keras.losses.sparse_categorical_crossentropy(labels, logits, from_logits=True)
+        return tf.reduce_sum(losses), tf.math.count_nonzero(tf.argmax(logits, axis=1) == labels)
+
+    def evaluate(split, up_to=np.inf):
+        loss = hits = 0
+        for start in range(0, len(split), EVALUATED_AT_ONCE):
+            chosen = slice(start, start + EVALUATED_AT_ONCE)
+            sums = loss_and_hits(split.inputs[chosen], split.labels[chosen])
+            loss, hits = loss + float(sums[0]), hits + int(sums[1])
+            if loss / len(split) > up_to:
+                return np.inf, np.nan
+        return loss / len(split), hits / len(split)
+
+    return evaluate
+
+
+def _distances(vectors):
+    """1 - cosine of the angle between all pairs of vectors, NaN where one is 0."""
+    distance = cosine_distances(vectors)
+    zero = ~vectors.any(axis=1)
+    distance[zero], distance[:, zero] = np.nan, np.nan
+    return distance

@@ -1,0 +1,55 @@
+"""Settings: what is refused, and that equal settings have one address."""
+
+import pytest
+
+from stiffness_book.experiment import Experiment
+
+
+def test_equal_settings_have_one_address():
+    assert Experiment(learning_rate=1, stages=[0, 5]).address == Experiment(learning_rate=1.0, stages=(0, 5)).address
+
+
+def test_every_setting_changes_the_address():
+    other = {"dataset": "digits", "network": "fc-8", "optimizer": "sgd", "learning_rate": 0.5, "batch_size": 8,
+             "seed": 1, "permuted_fraction": 0.5, "train_size": 100, "unit_length": True, "probe_size": 50,
+             "probe_seed": 1,
+             "stages": (0, 7), "stage_losses": (0.5,), "max_steps": 10, "check_every": 10}
+    assert other.keys() == Experiment().settings().keys()
+    addresses = {Experiment(**{name: value}).address for name, value in other.items()} | {Experiment().address}
+    assert len(addresses) == len(other) + 1
+
+
+def test_a_network_is_its_kind_and_widths():
+    assert Experiment().layers == ("fc", (500, 300, 100))
+    assert Experiment(network="cnn-16-32-32").layers == ("cnn", (16, 32, 32))
+
+
+def test_addresses_stay_what_they_are():
+    # a default of a new setting, or its type, must not move stored runs
+    assert Experiment().address == "mnist-fc-500-300-100-adam0.001-seed0-44136fa355b3"
+
+
+@pytest.mark.parametrize("wrong, match", [
+    ({"dataset": "mnst"}, "dataset is 'mnst'; known are mnist, fashion_mnist"),
+    ({"network": "fc"}, "network is 'fc'; expected a kind and its layers' widths, such as fc-500-300-100"),
+    ({"network": "resnet-20"}, "network is 'resnet-20'"),
+    ({"network": "cnn-16-"}, "network is 'cnn-16-'; expected a kind"),
+    ({"optimizer": "adm"}, "optimizer is 'adm'; known are adam, sgd"),
+    ({"learning_rate": 0}, "learning_rate is 0.0; expected a positive"),
+    ({"permuted_fraction": 2}, "permuted_fraction is 2"),
+    ({"batch_size": 0}, "batch_size is 0"),
+    ({"train_size": 3}, "train_size is 3"),
+    ({"stages": (5, 0)}, "stages is .5, 0.; expected ascending"),
+    ({"stages": ()}, "stages is .*; expected given, or stage_losses"),
+    ({"stage_losses": (0.1, 0.3)}, "stage_losses is .*; expected descending"),
+])
+def test_wrong_values_are_named(wrong, match):
+    with pytest.raises(ValueError, match=match):
+        Experiment(**wrong)
+
+
+@pytest.mark.parametrize("wrong", [{"seed": 1.5}, {"batch_size": "32"}, {"learning_rate": "fast"}, {"seed": True}])
+def test_wrong_types_are_named(wrong):
+    name, = wrong
+    with pytest.raises(TypeError, match=f"{name} is"):
+        Experiment(**wrong)

@@ -1,0 +1,600 @@
+"""Every kind of layer against the definition: a loop of `tape.gradient` over the examples."""
+
+import logging
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from keras import layers, ops
+
+from stiffness import class_stiffness, gradient_gram
+from stiffness.engine.layers import Convolved, Factors, _axes, _by_places, _patches, rule_of
+from stiffness.gram import cosine_class_stiffness
+
+CROSS_ENTROPY = keras.losses.SparseCategoricalCrossentropy(from_logits=True, dtype="float64")  # a loss casts
+TOLERANCE = {"float32": 1e-4, "float64": 1e-9}
+DTYPES = list(TOLERANCE)
+
+
+@pytest.fixture(autouse=True)
+def seeded():
+    keras.utils.set_random_seed(0)
+
+
+def looped(model, x, y, loss=CROSS_ENTROPY):
+    """The definition, equation 1: (n, P), a row for each example."""
+    rows = []
+    for i in range(len(y)):
+        one = keras.tree.map_structure(lambda part, i=i: part[i : i + 1], x)
+        with tf.GradientTape() as tape:
+            value = loss(y[i : i + 1], model(one, training=False))
+        gradients = tape.gradient(value, [v.value for v in model.trainable_weights], unconnected_gradients="zero")
+        rows.append(np.concatenate([ops.convert_to_numpy(tf.convert_to_tensor(g)).ravel() for g in gradients]))
+    return np.stack(rows)
+
+
+def agrees(model, x, y, loss=CROSS_ENTROPY, method="closed-form", tolerance=None, shaken=True, times=2, **options):
+    """Compares the Gram matrix with the loop's, measured anew and again, when it is compiled; the variables are shaken
+    first, so that none is 0 or 1."""
+    rng = np.random.default_rng(0)
+    if shaken:
+        for v in model.variables:
+            if "float" in v.dtype:
+                v.assign(np.abs(v.numpy() + rng.normal(scale=0.2, size=v.shape)) if "variance" in v.path
+                         else v.numpy() + rng.normal(scale=0.2, size=v.shape))
+    found = [gradient_gram(model, x, y, loss=loss, method=method, **options) for _ in range(times)]
+    g = looped(model, x, y, loss).astype("float64")
+    tolerance = tolerance or TOLERANCE[found[0].products.dtype.name]
+    norms = np.linalg.norm(g, axis=1)
+    scale = np.outer(norms, norms)
+    assert norms.min() > 0
+    clear = np.abs(g @ g.T / scale) > (1e-6 if tolerance <= 1e-4 else 0.1)
+    for gram in found:
+        assert np.abs((gram.products - g @ g.T) / scale).max() < tolerance
+        np.testing.assert_allclose(gram.norms, norms, rtol=tolerance)
+        np.testing.assert_array_equal(gram.sign()[clear], np.sign(g @ g.T)[clear])
+    return found[0]
+
+
+def classifier(shape, *hidden, dtype="float32"):
+    """The layers, made by functions of dtype, under an output of three classes."""
+    return keras.Sequential([keras.Input(shape, dtype=dtype), *[make(dtype) for make in hidden],
+                             layers.Flatten(dtype=dtype), layers.Dense(3, dtype=dtype)])
+
+
+def examples(n, *shape, dtype="float32", classes=3):
+    rng = np.random.default_rng(1)
+    return rng.normal(size=(n, *shape)).astype(dtype), rng.integers(0, classes, n)
+
+
+def tokens(n, length=5, vocabulary=7):
+    rng = np.random.default_rng(2)
+    return rng.integers(0, vocabulary, (n, length)), rng.integers(0, 3, n)
+
+
+def check(layer, shape, dtype="float32", n=5, **options):
+    """A layer between Dense layers, so that its input's gradient matters too."""
+    def before(dtype):
+        return layers.Dense(shape[-1], "tanh", dtype=dtype)
+
+    model = classifier(shape, before, layer, dtype=dtype)
+    return agrees(model, *examples(n, *shape, dtype=dtype), **options)
+
+
+# --- linear maps ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("activation", ["linear", "relu", "relu6", "leaky_relu", "elu", "selu", "celu", "gelu", "silu",
+                                        "mish", "tanh", "sigmoid", "hard_sigmoid", "softplus", "softsign", "softmax",
+                                        "log_softmax", "exponential", "squareplus", "sparsemax"])
+def test_dense_of_every_activation(activation):
+    check(lambda dtype: layers.Dense(6, activation, dtype=dtype), (4,))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("shape", [(4,), (3, 4), (2, 3, 4), (9, 4)])
+@pytest.mark.parametrize("bias", [True, False])
+def test_dense_over_positions(shape, bias, dtype):
+    check(lambda dtype: layers.Dense(6, "tanh", use_bias=bias, dtype=dtype), shape, dtype)
+
+
+def test_dense_whose_activation_is_a_layer():
+    check(lambda dtype: layers.Dense(6, layers.LeakyReLU(0.3), dtype=dtype), (4,))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("equation, shape, output, bias", [
+    ("ab,bc->ac", (4,), 6, "c"),
+    ("ab,bc->ac", (4,), 6, None),
+    ("abc,cd->abd", (3, 4), (3, 6), "d"),
+    ("abc,cde->abde", (3, 4), (3, 2, 3), "de"),
+    ("abde,dec->abc", (3, 2, 4), (3, 5), "c"),
+    ("abc,bcd->abd", (3, 4), (3, 6), "bd"),
+    ("abc,bcd->abd", (3, 4), (3, 6), "d"),
+    ("abc,bd->adc", (3, 4), (5, 4), "d"),
+    ("abc,dc->abd", (3, 4), (3, 6), "d"),
+    ("...x,xy->...y", (3, 4), 6, "y"),
+    ("...x,xyz->...yz", (2, 3, 4), (5, 2), "yz"),
+    ("...x,xyz->...zy", (3, 4), (2, 5), "y"),
+])
+def test_einsum_dense(equation, shape, output, bias, dtype):
+    check(lambda dtype: layers.EinsumDense(equation, output, "tanh", bias_axes=bias, dtype=dtype), shape, dtype)
+
+
+CONVOLUTIONS = [
+    *[(layers.Conv1D, (8, 4), dict(kernel_size=3, padding=padding, strides=strides, dilation_rate=dilation))
+      for padding in ("valid", "same", "causal") for strides, dilation in ((1, 1), (2, 1), (1, 2))],
+    (layers.Conv1D, (7, 4), dict(kernel_size=4, padding="same", groups=2)),
+    *[(layers.Conv2D, (6, 7, 4), dict(kernel_size=(3, 2), padding=padding, strides=strides, dilation_rate=dilation))
+      for padding in ("valid", "same") for strides, dilation in ((1, 1), (2, 1), ((2, 3), 1), (1, 2))],
+    (layers.Conv2D, (5, 5, 4), dict(kernel_size=3, groups=2, use_bias=False)),
+    (layers.Conv2D, (5, 5, 4), dict(kernel_size=1, strides=2)),
+    (layers.Conv2D, (2, 2, 4), dict(kernel_size=2)),
+    (layers.Conv3D, (4, 5, 4, 2), dict(kernel_size=2, padding="same", strides=2)),
+    (layers.Conv3D, (4, 5, 4, 2), dict(kernel_size=(1, 2, 3))),
+]
+TRANSPOSED = [
+    (layers.Conv1DTranspose, (5, 4), dict(kernel_size=3, padding="same", strides=2)),
+    (layers.Conv1DTranspose, (5, 4), dict(kernel_size=3)),
+    (layers.Conv2DTranspose, (4, 5, 4), dict(kernel_size=3, strides=2)),
+    (layers.Conv2DTranspose, (4, 5, 4), dict(kernel_size=(2, 3), strides=2, padding="same", use_bias=False)),
+    (layers.Conv2DTranspose, (4, 5, 4), dict(kernel_size=2, strides=3)),
+    (layers.Conv2DTranspose, (4, 5, 4), dict(kernel_size=3, strides=2, padding="same", output_padding=1)),
+    (layers.Conv3DTranspose, (2, 3, 3, 4), dict(kernel_size=2, strides=2, padding="same")),
+]
+
+
+def conv_id(case):
+    return getattr(case, "__name__", None) or ("-".join(map(str, case.values())) if isinstance(case, dict) else "")
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("kind, shape, settings", CONVOLUTIONS, ids=conv_id)
+def test_convolution(kind, shape, settings, dtype):
+    check(lambda dtype: kind(4, activation="tanh", dtype=dtype, **settings), shape, dtype)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("kind, shape, settings", [
+    (layers.DepthwiseConv1D, (8, 4), dict(kernel_size=3, padding="same", strides=2)),
+    (layers.DepthwiseConv1D, (8, 4), dict(kernel_size=3, dilation_rate=2, depth_multiplier=2)),
+    (layers.DepthwiseConv2D, (6, 7, 4), dict(kernel_size=3)),
+    (layers.DepthwiseConv2D, (6, 7, 4), dict(kernel_size=3, padding="same", depth_multiplier=2, use_bias=False)),
+    (layers.DepthwiseConv2D, (6, 6, 4), dict(kernel_size=(2, 3), strides=2)),
+    (layers.DepthwiseConv2D, (6, 6, 4), dict(kernel_size=2, dilation_rate=2)),
+], ids=conv_id)
+def test_depthwise_convolution(kind, shape, settings, dtype):
+    check(lambda dtype: kind(activation="tanh", dtype=dtype, **settings), shape, dtype)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("kind, shape, settings", [
+    (layers.SeparableConv1D, (8, 4), dict(kernel_size=3, padding="same", strides=2)),
+    (layers.SeparableConv1D, (8, 4), dict(kernel_size=3, depth_multiplier=2, use_bias=False)),
+    (layers.SeparableConv2D, (6, 7, 4), dict(kernel_size=(3, 2))),
+    (layers.SeparableConv2D, (6, 6, 4), dict(kernel_size=3, padding="same", depth_multiplier=2, strides=2)),
+    (layers.SeparableConv2D, (6, 6, 4), dict(kernel_size=2, dilation_rate=2)),
+], ids=conv_id)
+def test_separable_convolution(kind, shape, settings, dtype):
+    check(lambda dtype: kind(5, activation="tanh", dtype=dtype, **settings), shape, dtype)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("kind, shape, settings", TRANSPOSED, ids=conv_id)
+def test_transposed_convolution(kind, shape, settings, dtype):
+    check(lambda dtype: kind(3, activation="tanh", dtype=dtype, **settings), shape, dtype)
+
+
+@pytest.mark.parametrize("settings", [
+    dict(kernel_size=(3, 3)), dict(kernel_size=(2, 3), padding="same"), dict(kernel_size=(3, 2), dilation_rate=2),
+    dict(kernel_size=(1, 3), strides=(1, 2), padding="same"), dict(kernel_size=(2, 1), padding="same"),
+    dict(kernel_size=(3, 2, 2), padding="same"), dict(kernel_size=(2, 3, 2), dilation_rate=(2, 1, 1)),
+], ids=conv_id)
+def test_a_kernels_gradient_place_by_place_is_that_from_patches(settings):
+    rank = len(settings["kernel_size"])
+    layer = (layers.Conv2D if rank == 2 else layers.Conv3D)(4, **settings)
+    random = np.random.default_rng(0)
+    x = random.normal(size=(3, *(7, 6, 5)[:rank], 2)).astype("float32")
+    d = random.normal(size=layer(x).shape).astype("float32")
+    axes = _axes(x, layer)
+    plain = np.einsum("ntkc,ntf->nkcf", _patches(x, axes), d.reshape(len(d), -1, 4))
+    np.testing.assert_allclose(_by_places(x, d, axes), plain, atol=1e-4)
+
+
+@pytest.fixture
+def by_pixels(monkeypatch):
+    """Whatever it costs."""
+    monkeypatch.setattr(Convolved, "cost", lambda self: 0)
+
+
+@pytest.mark.parametrize("kind, shape, settings", CONVOLUTIONS + TRANSPOSED, ids=conv_id)
+def test_convolution_by_pixels(kind, shape, settings, by_pixels):
+    check(lambda dtype: kind(4, activation="tanh", dtype=dtype, **settings), shape, "float64")
+
+
+def test_a_convolution_by_pixels_in_slices(by_pixels, monkeypatch):
+    model = classifier((6, 5, 2), lambda dtype: layers.Conv2D(4, 3, padding="same", activation="tanh"))
+    (x, y), (x2, y2) = examples(11, 6, 5, 2), examples(7, 6, 5, 2)
+    monkeypatch.setattr("stiffness.engine.layers.SIDE", 3)
+    for columns in ((), (x2, y2)):
+        plain = gradient_gram(model, x, y, *columns, loss=CROSS_ENTROPY, method="jacobian").products
+        for _ in range(3):  # the last one compiled
+            sliced = gradient_gram(model, x, y, *columns, loss=CROSS_ENTROPY, method="closed-form").products
+            np.testing.assert_allclose(sliced, plain, rtol=1e-4, atol=1e-6)
+        assert columns or (sliced == sliced.T).all()
+
+
+def test_a_convolution_by_pixels_in_parts(by_pixels):
+    model = classifier((6, 5, 2), lambda dtype: layers.Conv2D(4, 3, padding="same", activation="tanh"))
+    (x, y), (x2, y2) = examples(40, 6, 5, 2), examples(9, 6, 5, 2)
+    by_kernels = gradient_gram(model, x, y, x2, y2, loss=CROSS_ENTROPY, method="jacobian")
+    gram = gradient_gram(model, x, y, x2, y2, loss=CROSS_ENTROPY, method="closed-form", memory_budget=100_000)
+    np.testing.assert_allclose(gram.products, by_kernels.products, rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose([*gram.norms, *gram.norms2], [*by_kernels.norms, *by_kernels.norms2], rtol=1e-4)
+    C = cosine_class_stiffness(model, x, y, x2=x2, y2=y2, loss=CROSS_ENTROPY, method="closed-form")
+    np.testing.assert_allclose(C, class_stiffness(gram.cosine(), y, y2), atol=1e-5)
+
+
+def test_a_deep_convolution_goes_by_pixels():
+    layer = layers.Conv2D(256, 3, padding="same")
+    layer.build((None, 4, 4, 128))
+    a, d = np.ones((2, 4, 4, 128), "float32"), np.ones((2, 4, 4, 256), "float32")
+    assert [type(feature) for feature in rule_of(layer).features([(layer, a, d)])] == [Convolved, Factors]
+
+
+@pytest.mark.parametrize("layer", [
+    lambda: layers.Conv1D(3, 3, data_format="channels_first"),
+    lambda: layers.Conv2D(3, 1, data_format="channels_first"),
+    lambda: layers.Conv2D(5, 3, strides=2, padding="same", data_format="channels_first"),
+    lambda: layers.DepthwiseConv2D(3, data_format="channels_first"),
+    lambda: layers.SeparableConv2D(3, 3, data_format="channels_first"),
+    lambda: layers.Conv2DTranspose(3, 3, data_format="channels_first"),
+    lambda: layers.BatchNormalization(axis=1),
+    lambda: layers.GroupNormalization(2, axis=1),
+])
+def test_channels_first(layer):
+    layer = layer()
+    shape = (4, 6) if isinstance(layer, layers.Conv1D) else (4, 7, 7)
+    x, y = examples(4, *shape)
+    model = keras.Sequential([keras.Input(shape), layer, layers.Flatten(), layers.Dense(3)])
+    try:
+        model(x[:1])
+    except Exception as error:  # TensorFlow's own error types, one a kernel
+        pytest.skip(f"the backend has no channels_first here: {type(error).__name__}")
+    agrees(model, x, y)
+
+
+def test_what_the_rule_does_not_know_is_found_out():
+    # Keras adds this bias along the last axis, as that has the size of the filters too
+    model = keras.Sequential([keras.Input((4, 6)), layers.Conv1D(4, 3, data_format="channels_first"),
+                              layers.Flatten(), layers.Dense(3)])
+    agrees(model, *examples(4, 4, 6), method="auto")
+    with pytest.raises(ValueError, match="no closed form for"):
+        agrees(model, *examples(4, 4, 6), shaken=False)
+
+
+# --- scale and shift ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("make, shape", [
+    (lambda **k: layers.LayerNormalization(**k), (6,)),
+    (lambda **k: layers.LayerNormalization(**k), (3, 6)),
+    (lambda **k: layers.LayerNormalization(axis=1, **k), (3, 6)),
+    (lambda **k: layers.LayerNormalization(axis=[1, 2], **k), (3, 6)),
+    (lambda **k: layers.LayerNormalization(axis=[-1, -2], **k), (2, 3, 6)),
+    (lambda **k: layers.LayerNormalization(scale=False, **k), (3, 6)),
+    (lambda **k: layers.LayerNormalization(center=False, **k), (3, 6)),
+    pytest.param(lambda **k: layers.LayerNormalization(rms_scaling=True, **k), (3, 6),
+                 marks=pytest.mark.filterwarnings("ignore:You passed `rms_scaling=True`, which is deprecated")),
+    (lambda **k: layers.RMSNormalization(**k), (3, 6)),
+    (lambda **k: layers.RMSNormalization(axis=[1, 2], **k), (3, 6)),
+    (lambda **k: layers.GroupNormalization(2, **k), (4, 4, 6)),
+    (lambda **k: layers.GroupNormalization(-1, **k), (4, 6)),
+    (lambda **k: layers.GroupNormalization(3, center=False, **k), (6,)),
+    (lambda **k: layers.BatchNormalization(**k), (6,)),
+    (lambda **k: layers.BatchNormalization(**k), (4, 4, 6)),
+    (lambda **k: layers.BatchNormalization(axis=1, **k), (3, 6)),
+    (lambda **k: layers.BatchNormalization(scale=False, **k), (3, 6)),
+])
+def test_normalisation(make, shape, dtype):
+    # the statistics of BatchNormalization are shaken too
+    check(lambda dtype: make(dtype=dtype), shape, dtype)
+
+
+# --- tables ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("mask_zero", [False, True])
+def test_embedding(mask_zero, dtype):
+    model = keras.Sequential([keras.Input((5,), dtype="int32"),
+                              layers.Embedding(7, 4, mask_zero=mask_zero, dtype=dtype),
+                              layers.GlobalAveragePooling1D(dtype=dtype), layers.Dense(3, dtype=dtype)])
+    agrees(model, *tokens(6))
+
+
+def test_embedding_of_float_tokens_called_twice():
+    inputs, embedding = [keras.Input((5,)), keras.Input((3,))], layers.Embedding(7, 4)
+    both = layers.Concatenate(axis=1)([embedding(part) for part in inputs])
+    model = keras.Model(inputs, layers.Dense(3)(layers.Flatten()(both)))
+    (first, y), (second, _) = tokens(6), tokens(6, 3)
+    agrees(model, [first.astype("float32"), second.astype("float32")], y)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("tied", [True, False])
+@pytest.mark.parametrize("reverse", [True, False])
+def test_reversible_embedding(tied, reverse, dtype):
+    inputs = keras.Input((5,), dtype="int32")
+    embedding = layers.ReversibleEmbedding(7, 4, tie_weights=tied, dtype=dtype)
+    hidden = layers.Dense(4, "tanh", dtype=dtype)(embedding(inputs))
+    outputs = embedding(hidden, reverse=True) if reverse else layers.Dense(7, dtype=dtype)(hidden)
+    x, _ = tokens(6)
+    agrees(keras.Model(inputs, outputs), x, np.roll(x, -1, axis=1))
+
+
+# --- made of those --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("settings", [dict(), dict(value_dim=2, output_shape=5), dict(use_bias=False)])
+def test_multi_head_attention(settings, dtype):
+    inputs = keras.Input((4, 6), dtype=dtype)
+    outputs = layers.MultiHeadAttention(2, 3, dtype=dtype, **settings)(inputs, inputs)
+    model = keras.Model(inputs, layers.Dense(3, dtype=dtype)(layers.Flatten(dtype=dtype)(outputs)))
+    agrees(model, *examples(5, 4, 6, dtype=dtype))
+
+
+def test_grouped_query_attention():
+    inputs = keras.Input((4, 6))
+    outputs = layers.GroupQueryAttention(3, 4, 2)(inputs, inputs, use_causal_mask=True)
+    agrees(keras.Model(inputs, layers.Dense(3)(layers.Flatten()(outputs))), *examples(5, 4, 6))
+
+
+def test_a_masked_transformer_with_a_sequence_loss():
+    inputs = keras.Input((5,), dtype="int32")
+    hidden = layers.Embedding(7, 4, mask_zero=True)(inputs)
+    hidden = layers.LayerNormalization()(hidden + layers.MultiHeadAttention(2, 2)(hidden, hidden))
+    x, _ = tokens(6)
+    x[:, 2:] *= np.arange(6)[:, None] % 2  # masks of two lengths
+    x[:, 0] = 1
+    agrees(keras.Model(inputs, layers.Dense(7)(hidden)), x, np.roll(x, -1, axis=1))
+
+
+@pytest.mark.parametrize("make", [
+    lambda: layers.Dense(4, "tanh"),
+    lambda: layers.EinsumDense("ab,bc->ac", 4, "tanh", bias_axes="c"),
+    lambda: layers.LayerNormalization(),
+], ids=["Dense", "EinsumDense", "LayerNormalization"])
+def test_shared_layer(make):
+    shared, inputs = make(), keras.Input((4,))
+    hidden = shared(layers.Dense(4, "tanh")(shared(inputs)))
+    agrees(keras.Model(inputs, layers.Dense(3)(hidden)), *examples(6, 4))
+
+
+def test_shared_convolution_on_two_sizes():
+    shared, inputs = layers.Conv2D(2, 3, padding="same", activation="tanh"), keras.Input((6, 6, 2))
+    hidden = shared(layers.MaxPooling2D()(shared(inputs)))
+    agrees(keras.Model(inputs, layers.Dense(3)(layers.Flatten()(hidden))), *examples(5, 6, 6, 2))
+
+
+class Twin(layers.Dense):
+    """A Dense layer with the kernel of another one, and a bias of its own."""
+
+    def __init__(self, other):
+        super().__init__(other.units, "tanh")
+        self.other = [other]  # not a sublayer
+
+    def build(self, input_shape):
+        self._kernel = self.other[0]._kernel
+        self.bias = self.add_weight(shape=(self.units,), name="bias")
+        self.built = True
+
+
+def test_variable_shared_by_two_layers():
+    inputs, first = keras.Input((4,)), layers.Dense(4, "tanh")
+    model = keras.Model(inputs, layers.Dense(3)(Twin(first)(first(inputs))))
+    assert len(model.trainable_variables) == 5
+    agrees(model, *examples(6, 4))
+
+
+class Doubling(layers.Layer):
+    def build(self, shape):
+        self.scale = self.add_weight(shape=(shape[-1],), initializer="ones", name="scale")
+
+    def call(self, inputs):
+        return inputs * self.scale
+
+
+@pytest.mark.parametrize("layer, shape", [
+    (lambda: layers.LSTM(4), (5, 4)), (lambda: layers.GRU(4), (5, 4)), (lambda: layers.SimpleRNN(4), (5, 4)),
+    (lambda: layers.Bidirectional(layers.LSTM(3)), (5, 4)), (lambda: layers.PReLU(), (4,)), (Doubling, (4,)),
+], ids=["LSTM", "GRU", "SimpleRNN", "Bidirectional", "PReLU", "custom"])
+def test_falls_back_for_that_layer_only(layer, shape, caplog):
+    layer = layer()
+    with caplog.at_level(logging.INFO, "stiffness"):
+        check(lambda dtype: layer, shape, method="auto")
+    lines = [record.getMessage() for record in caplog.records if record.name.startswith("stiffness")]
+    assert len(lines) == 1
+    assert lines[0].startswith("no closed form for ")
+    named = lines[0].removeprefix("no closed form for ").split(":")[0].split(", ")
+    assert sorted(named) == sorted(v.path for v in layer.trainable_variables)
+
+
+@pytest.mark.parametrize("make", [
+    lambda: layers.Conv2D(3, 3), lambda: layers.DepthwiseConv2D(3), lambda: layers.SeparableConv2D(3, 3),
+    lambda: layers.LayerNormalization(), lambda: layers.EinsumDense("...x,xy->...y", 4, bias_axes="y"),
+])
+def test_frozen_variables_of_a_layer(make):
+    built = make()
+    built.build((None, 6, 6, 2))
+    for number in range(len(built.trainable_variables)):
+        layer = make()
+        model = keras.Sequential([keras.Input((6, 6, 2)), layer, layers.Flatten(), layers.Dense(3)])
+        layer.trainable_variables[number].trainable = False
+        agrees(model, *examples(4, 6, 6, 2))
+
+
+@pytest.mark.parametrize("shape", [(4,), (3, 4)])
+def test_dense_with_lora(shape):
+    layer = layers.Dense(5, "tanh")
+    model = keras.Sequential([keras.Input(shape), layer, layers.Flatten(), layers.Dense(3)])
+    layer.enable_lora(2)
+    gram = agrees(model, *examples(5, *shape))
+    assert len(model.trainable_variables) == 5
+    assert sum(gram.shares.values()) == pytest.approx(1)
+
+
+@pytest.mark.parametrize("make", [
+    lambda: layers.EinsumDense("ab,bc->ac", 5, "tanh"), lambda: layers.Conv2D(3, 3), lambda: layers.Embedding(7, 4),
+], ids=["EinsumDense", "Conv2D", "Embedding"])
+def test_other_layers_with_lora_fall_back(make):
+    layer = make()
+    shape = (6, 6, 2) if isinstance(layer, layers.Conv2D) else (4,)
+    model = keras.Sequential([keras.Input(shape), layer, layers.Flatten(), layers.Dense(3)])
+    layer.enable_lora(2)
+    x, y = tokens(5, 4) if isinstance(layer, layers.Embedding) else examples(5, *shape)
+    agrees(model, x, y, method="auto")
+
+
+# --- models ---------------------------------------------------------------------------------------------------------
+
+
+def two_inputs(names=("first", "second")):
+    inputs = [keras.Input((4,), name=names[0]), keras.Input((3,), name=names[1])]
+    hidden = layers.Concatenate()([layers.Dense(4, "tanh")(part) for part in inputs])
+    return inputs, layers.Dense(3)(hidden)
+
+
+def test_several_inputs():
+    (first, y), (second, _) = examples(6, 4), examples(6, 3)
+    inputs, outputs = two_inputs()
+    as_list = agrees(keras.Model(inputs, outputs), [first, second], y)
+    named = keras.Model({"first": inputs[0], "second": inputs[1]}, outputs)
+    as_dictionary = agrees(named, {"first": first, "second": second}, y, shaken=False)
+    np.testing.assert_array_equal(as_list.products, as_dictionary.products)
+
+
+def test_a_data_set_as_input():
+    model, (x, y) = classifier((4,), lambda _: layers.Dense(5, "tanh")), examples(7, 4)
+    data = tf.data.Dataset.from_tensor_slices((x, y)).batch(3)
+    plain = agrees(model, x, y)
+    np.testing.assert_array_equal(gradient_gram(model, data, loss=CROSS_ENTROPY).products, plain.products)
+    both = gradient_gram(model, x, y, data, loss=CROSS_ENTROPY)
+    np.testing.assert_allclose(both.products, plain.products, rtol=1e-4, atol=1e-6)
+
+
+def test_a_data_set_of_dictionaries():
+    (first, y), (second, _) = examples(7, 4), examples(7, 3)
+    inputs, outputs = two_inputs()
+    model = keras.Model({"first": inputs[0], "second": inputs[1]}, outputs)
+    x = {"first": first, "second": second}
+    data = tf.data.Dataset.from_tensor_slices((x, y)).batch(3)
+    np.testing.assert_array_equal(gradient_gram(model, data, loss=CROSS_ENTROPY).products,
+                                  agrees(model, x, y, shaken=False).products)
+
+
+class Residual(layers.Layer):
+    def __init__(self, width):
+        super().__init__()
+        self.normalise = layers.LayerNormalization()
+        self.inner, self.outer = layers.Dense(7, "gelu"), layers.Dense(width)
+
+    def call(self, inputs):
+        return inputs + self.outer(self.inner(self.normalise(inputs)))
+
+
+class Subclassed(keras.Model):
+    """Holds the same names twice, a nested model, and a weight of its own."""
+
+    def __init__(self):
+        super().__init__()
+        self.blocks = [Residual(4), Residual(4)]
+        self.body = keras.Sequential([keras.Input((4,)), layers.Dense(4, "tanh", name="same")])
+        self.head = keras.Sequential([keras.Input((4,)), layers.Dense(3, name="same")])
+
+    def call(self, inputs):
+        for block in self.blocks:
+            inputs = block(inputs)
+        return self.head(self.body(inputs))
+
+
+def test_subclassed_and_nested_models():
+    model, (x, y) = Subclassed(), examples(6, 4)
+    model(x)
+    gram = agrees(model, x, y, per_layer=True)
+    assert len(gram.shares) == 8  # layers of the same name are told apart
+    np.testing.assert_allclose(sum(gram.layers.values()), gram.products, rtol=1e-4, atol=1e-5)
+
+
+class WithWeight(keras.Model):
+    def __init__(self):
+        super().__init__()
+        self.head = layers.Dense(3)
+        self.scale = self.add_weight(shape=(4,), initializer="ones", name="scale")
+
+    def call(self, inputs):
+        return self.head(inputs * self.scale)
+
+
+def test_a_model_with_a_weight_of_its_own():
+    model, (x, y) = WithWeight(), examples(6, 4)
+    model(x)
+    agrees(model, x, y, method="auto")
+
+
+@pytest.mark.parametrize("policy, tolerance", [("mixed_float16", 2e-2), ("mixed_bfloat16", 1e-1)])
+def test_mixed_precision_accumulates_in_single_precision(policy, tolerance):
+    model = keras.Sequential([keras.Input((6, 6, 2)), layers.Conv2D(3, 3, activation="tanh", dtype=policy),
+                              layers.Flatten(dtype=policy), layers.LayerNormalization(dtype=policy),
+                              layers.Dense(8, "tanh", dtype=policy), layers.Dense(3, dtype=policy)])
+    gram = agrees(model, *examples(5, 6, 6, 2), tolerance=tolerance)
+    assert gram.products.dtype == np.float32
+
+
+@pytest.mark.parametrize("loss, outputs, labels", [
+    (keras.losses.SparseCategoricalCrossentropy(True), 3, lambda rng: rng.integers(0, 3, (6, 5))),
+    (keras.losses.CategoricalCrossentropy(True), 3, lambda rng: np.eye(3)[rng.integers(0, 3, (6, 5))]),
+    (keras.losses.MeanSquaredError(), 2, lambda rng: rng.normal(size=(6, 5, 2))),
+    (keras.losses.Huber(), 2, lambda rng: rng.normal(size=(6, 5, 2))),
+    (keras.losses.BinaryCrossentropy(True), 1, lambda rng: rng.integers(0, 2, (6, 5, 1))),
+    (keras.losses.SparseCategoricalCrossentropy(True, -1), 3, lambda rng: rng.integers(-1, 3, (6, 5))),
+], ids=lambda case: getattr(case, "name", ""))
+def test_losses_of_sequences(loss, outputs, labels):
+    model = keras.Sequential([keras.Input((5, 4)), layers.Dense(4, "tanh"), layers.Dense(outputs)])
+    agrees(model, examples(6, 5, 4)[0], labels(np.random.default_rng(0)), loss)
+
+
+def test_a_loss_by_its_name_and_by_a_function():
+    model, (x, y) = classifier((4,), lambda _: layers.Dense(5, "tanh")), examples(6, 4)
+    target = np.eye(3, dtype="float32")[y]
+    plain = agrees(model, x, target, keras.losses.MeanSquaredError())
+    for loss in ("mse", keras.losses.mean_squared_error, lambda t, p: ops.mean((t - p) ** 2, axis=-1)):
+        np.testing.assert_allclose(gradient_gram(model, x, target, loss=loss).products, plain.products, rtol=1e-5)
+
+
+# --- keras-hub ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_keras_hub_transformer_encoder():
+    hub = pytest.importorskip("keras_hub", reason="keras_hub is not installed")
+    inputs = keras.Input((6,), dtype="int32")
+    hidden = hub.layers.TokenAndPositionEmbedding(11, 6, 8)(inputs)
+    hidden = hub.layers.TransformerEncoder(12, 2)(hidden)
+    hidden = hub.layers.TransformerEncoder(12, 2, normalize_first=True)(hidden)
+    agrees(keras.Model(inputs, layers.Dense(3)(hidden[:, 0])), *tokens(5, 6, 11))
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_keras_hub_bert_classifier():
+    hub = pytest.importorskip("keras_hub", reason="keras_hub is not installed")
+    backbone = hub.models.BertBackbone(vocabulary_size=13, num_layers=2, num_heads=2, hidden_dim=8, intermediate_dim=12,
+                                       max_sequence_length=6)
+    model = hub.models.BertClassifier(backbone, num_classes=3, preprocessor=None)
+    x, y = tokens(5, 6, 13)
+    inputs = {"token_ids": x, "segment_ids": np.arange(30).reshape(5, 6) % 2, "padding_mask": np.ones_like(x)}
+    inputs["padding_mask"][:, 4:] = np.arange(5)[:, None] % 2
+    agrees(model, inputs, y)
