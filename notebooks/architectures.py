@@ -69,10 +69,10 @@ pairs = list(zip(convolutional, connected))
 # has no run that reached the loss.
 
 # %% tags=["hide-input"]
-charts.network_stiffness(table, networks, "within_class", title=["Within classes", dataset])
+charts.network_stiffness_points(table, networks, "within_class", title=["Within classes", dataset])
 
 # %% tags=["hide-input"]
-charts.network_stiffness(table, networks, "between_classes", title=["Between classes", dataset])
+charts.network_stiffness_points(table, networks, "between_classes", title=["Between classes", dataset])
 
 # %% [markdown]
 # ## The differences
@@ -82,7 +82,7 @@ charts.network_stiffness(table, networks, "between_classes", title=["Between cla
 
 # %% tags=["hide-input"]
 differences = summaries.network_differences(table, pairs)
-charts.network_differences(
+charts.network_difference_points(
     differences, networks, title="Convolutional minus fully connected"
 ) if differences["low"].notna().any() else page.say(
     "No loss was reached by two runs or more of both networks, so there is nothing to compare.")

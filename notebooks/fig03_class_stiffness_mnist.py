@@ -69,7 +69,7 @@ last = stages[-1]
 # for its value and its interval over the runs.
 
 # %% tags=["hide-input"]
-charts.class_matrices(
+charts.matrix_panels(
     matrices, shown_stages, "sign", title=["Figure 3. Class stiffness (sign)", dataset],
     of=f"a {network} network on {dataset}",
 )
@@ -81,7 +81,7 @@ charts.class_matrices(
 # between the gradients (its third version), which also says how strongly two examples help each other.
 
 # %% tags=["hide-input"]
-charts.class_matrix_slider(matrices, title=["Class stiffness", dataset],
+charts.matrix_slider(matrices, title=["Class stiffness", dataset],
                            of=f"a {network} network on {dataset}")
 
 # %% [markdown]

@@ -70,7 +70,7 @@ last = stages[-1]
 # The colours are those of Figure 3: blue is positive, red negative.
 
 # %% tags=["hide-input"]
-charts.class_matrices(
+charts.matrix_panels(
     matrices, shown_stages, "sign", title=["Figure 4. Class stiffness (sign)", f"{dataset}, permuted labels"],
     of=f"a {network} network on {dataset} with {permuted_fraction:.0%} of the labels permuted",
 )
@@ -79,7 +79,7 @@ charts.class_matrices(
 # ## All measured stages
 
 # %% tags=["hide-input"]
-charts.class_matrix_slider(matrices, title=["Class stiffness", f"{dataset}, permuted labels"],
+charts.matrix_slider(matrices, title=["Class stiffness", f"{dataset}, permuted labels"],
                            of=f"a {network} network on {dataset} with {permuted_fraction:.0%} of the labels permuted")
 
 # %% [markdown]

@@ -64,7 +64,7 @@ last = stages[-1]
 # Blue is positive, red negative, in the colours of the other figures.
 
 # %% tags=["hide-input"]
-charts.class_matrices(
+charts.matrix_panels(
     matrices, shown_stages, "sign", title=["Figure 6. Class stiffness (sign)", dataset],
     of=f"a {network} network on {dataset}",
 )
@@ -73,7 +73,7 @@ charts.class_matrices(
 # ## All measured stages
 
 # %% tags=["hide-input"]
-charts.class_matrix_slider(matrices, title=["Class stiffness", dataset],
+charts.matrix_slider(matrices, title=["Class stiffness", dataset],
                            of=f"a {network} network on {dataset}")
 
 # %% [markdown]

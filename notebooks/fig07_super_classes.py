@@ -73,7 +73,7 @@ last = stages[-1]
 # three classes or more is named by the super-class that has most classes in it. Point at a cell for its classes.
 
 # %% tags=["hide-input"]
-charts.class_matrix_orders(
+charts.matrix_orders(
     matrices, arrangements, class_names, super_classes, step=shown_stage,
     title=["Figure 7. Class stiffness", dataset],
     description=f"The class stiffness matrix of a {network} network on {dataset}, {len(class_names)} classes square, "

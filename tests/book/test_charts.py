@@ -1,17 +1,35 @@
-"""The axes of the charts: what is labelled where there is not room for everything."""
+"""The charts: their axes, their descriptions, and what they show where the numbers are unusual."""
 
 import json
 import re
 
 import numpy as np
+import pandas as pd
 import pytest
+from tables import (
+    LOSSES,
+    PAIRS,
+    RATES,
+    both_precisions,
+    by_kind,
+    growth,
+    matrix,
+    networks,
+    probes,
+    spaces,
+    super_class_table,
+    super_classes,
+    sweep,
+    table,
+)
 
-from stiffness_book import charts
+from stiffness_book import blocks, charts, summaries
+from stiffness_book.charts import look
 
 
 def labelled(numbers, scale):
     """The labelled numbers of an axis, on a phone and elsewhere."""
-    axis = charts._labelled_axis(numbers, scale).to_dict()
+    axis = charts.charts._labelled_axis(numbers, scale).to_dict()
     assert axis["tickCount"] == len(axis["values"])  # or Vega would leave some out
     return [json.loads(chosen) for chosen in re.findall(r"\[[^]]*\]", axis["labelExpr"])]
 
@@ -41,8 +59,122 @@ def test_few_numbers_are_all_labelled(numbers, scale):
     ([1, 1], [1]),
 ])
 def test_logarithmic_axes_close_around_the_values(values, ticks):
-    scale, chosen = charts._logarithmic(values)
+    scale, chosen = charts.charts._logarithmic(values)
     assert sorted(chosen) == pytest.approx(ticks)
     low, high = scale.domain
     assert low < np.nanmin(values) and np.nanmax(values) < high
     assert high / low < 10 * np.nanmax(values) / np.nanmin(values)
+
+
+def test_charts_of_class_matrices():
+    matrices = summaries.class_matrices(table(lambda step, _: matrix(0.5, -step / 200)), list("abcd"))
+    assert charts.in_words(matrices, [0, 100], ["sign"]) == (
+        "At initialisation the mean stiffness is: sign 0.50 within classes and 0.00 between them. "
+        "After 100 steps the mean stiffness is: sign 0.50 within classes and -0.50 between them.")
+    for chart in (charts.matrix_panels(matrices, [0, 100], "sign", title="t", of="a network"),
+                  charts.matrix_slider(matrices, title="t", of="a network")):
+        assert {"text/html", "image/svg+xml", "text/plain"} == look.render(chart.to_dict()).keys()
+
+
+def test_a_stage_that_was_not_measured_is_named():
+    matrices = summaries.class_matrices(table(lambda *_: matrix(1, 0)), list("abcd"))
+    with pytest.raises(ValueError, match=r"no stage was measured at steps \[7\]; measured were 0, 10, 100"):
+        charts.matrix_panels(matrices, [0, 7], "sign", title="t", of="a network")
+
+
+def test_curves_are_described_by_their_ends():
+    chart = charts.stiffness_evolution(table(lambda step, _: matrix(0.5, -step / 200)), title="t")
+    assert "Between classes, sign: from 0.00 to -0.50." in chart.description
+    losses = pd.concat([pd.DataFrame({"step": [0, 10], "seed": seed, "quantity": name, "value": [2.0, 0.5]})
+                        for seed in range(2) for name in ("train_loss", "validation_loss")])
+    for chart in (charts.loss_evolution(losses, title="t"), charts.loss_evolution(losses, title="t", guessing=2.3)):
+        assert "Validation: from 2.00 to 0.500." in look.render(chart.to_dict())["text/plain"]
+
+
+def test_a_chart_without_alternative_text_is_refused():
+    matrices = summaries.class_matrices(table(lambda *_: matrix(1, 0)), list("abcd"))
+    chart = charts.matrix_slider(matrices, title="the title", of="a network").properties(description=" ")
+    with pytest.raises(ValueError, match="'the title' has no alternative text"):
+        look.render(chart.to_dict())
+
+
+def test_charts_of_a_sweep():
+    made = sweep(growth({"a": 0.1, "b": 0.2}))
+    made = pd.concat([made, made.assign(quantity="between_classes_cosine"),
+                      made.assign(quantity="train_loss", value=made["target_loss"])])
+    chart = charts.stiffness_against_rate(made, summaries.stops(made, {"a": LOSSES, "b": LOSSES}), title="t")
+    assert "b, loss 0.1: from -0.80 at rate 0.0001 to -0.40 at 0.01." in look.render(chart.to_dict())["text/plain"]
+    runs = spaces(lambda _, distance: 0.6 - 10 * distance, lambda _, rate: 30 * rate if rate < 5e-3 else np.nan,
+                  rates=RATES)
+    sizes = summaries.domain_sizes(runs)
+    by = ["dataset", "target_loss", "learning_rate", "space", "quantity"]
+    chart = charts.domain_sizes_against_rate(
+        summaries.medians(sizes, by), [("one", "stiff_domain_size_sign", "input"),
+                                       ("two", "critical_length_sign", "layer 1")], title="t")
+    assert "a, two, loss 0.1: from 0.00 to none." in look.render(chart.to_dict())["text/plain"]
+    runs = runs[runs["learning_rate"] == RATES[-1]]
+    marks = summaries.medians(summaries.domain_sizes(runs).query("quantity == 'stiff_domain_size_sign'"),
+                              ["dataset", "space"])
+    chart = charts.stiffness_against_distance(summaries.distance_curves(runs, ["dataset"]), marks, title="t")
+    told = look.render(chart.to_dict())["text/plain"]
+    assert "a, input: 0.36 among the nearest pairs, no zero, -0.14 among the farthest." in told
+
+
+def test_a_marked_step_is_told():
+    chart = charts.stiffness_evolution(table(lambda *_: matrix(1, 0)), title="t", mark=(10, "the onset"))
+    assert "A vertical line after 10 steps: the onset." in look.render(chart.to_dict())["text/plain"]
+
+
+def test_charts_of_networks():
+    made = networks(by_kind(0.9, 0.5), by_kind(0.4, 0.1))
+    start = made[made["target_loss"] == 0.3].assign(step=0, target_loss=np.nan, value=0.0)
+    names = ["cnn-1", "cnn-2", "fc-1", "fc-2"]
+    chart = charts.network_stiffness_points(pd.concat([start, made]), names, "within_class", title="t")
+    assert "cnn-1: 0.00 at start, 0.90 at loss 0.3, 0.90 at loss 0.1." in chart.description
+    differences = summaries.network_differences(made[(made["network"] != "fc-2") | (made["target_loss"] > 0.1)], PAIRS)
+    other = charts.network_difference_points(differences, names, title="t")
+    assert "cnn-1 minus fc-1, between classes, loss 0.1: 0.30." in other.description
+    assert "cnn-2 minus fc-2, between classes, loss 0.1" not in other.description
+    for drawn in (chart, other):
+        assert look.render(drawn.to_dict())["image/svg+xml"].startswith("<svg")
+
+
+def test_pictures_of_large_heat_maps_are_small_and_the_same():
+    names = [f"class {i}" for i in range(40)]
+    C = np.random.default_rng(0).normal(size=(40, 40))
+    C = (C + C.T) / 8
+    arrangements = {"super-class": (list(range(40)), [{"start": 0, "end": 40, "label": "all", "thick": True}])}
+    chart = charts.matrix_orders([(0, "sign", C)], arrangements, names, names, step=0, title="t",
+                                 description="d").to_dict()
+    picture = look.picture(chart)
+    plain = look.vl_convert.vegalite_to_svg(chart, vl_version="6.4")
+    assert len(picture) < len(plain) / 3
+    assert picture.count("h7v7h-7Z") == plain.count("h7v7h-7Z") > 1000
+
+
+def test_both_precisions_are_described():
+    both = both_precisions()
+    chart = charts.precision_evolution(both, title="t")
+    assert "Within class, exact: from 1.00 to 0.90." in chart.description
+    assert "Between classes, loss in single precision: from 1.00 to 0.20." in chart.description
+
+
+def test_the_curve_of_errors_is_described():
+    errors = summaries.probe_errors(probes(lambda *_: 0.01))
+    errors.loc[errors["summary"] == "within_class", "value"] = 0.0
+    chart = charts.probe_error_curves(errors.assign(data="a"), (0.05, "small"), title="t")
+    assert "a, within classes: 0.000 for 50, 0.000 for 500." in chart.description
+    assert "a, between classes: 0.062 for 50, 0.020 for 500." in chart.description
+    assert look.render(chart.to_dict())["image/svg+xml"].startswith("<svg")
+
+
+def test_the_orders_of_a_matrix():
+    names = [f"class {i}" for i in range(12)]
+    matrices, arrangements = blocks.arrangements(super_class_table(lambda _: 0.8), names, *super_classes())
+    matrices[0][2][3, 2] = np.nan
+    chart = charts.matrix_orders(matrices, arrangements, names, super_classes()[0], step=0, title="t",
+                                 description="d").to_dict()
+    values = next(param["value"] for param in chart["params"] if param["name"] == "values")
+    assert values["sign 0"][3][2] is None and values["cosine 3"][1] == [
+        round(100 * matrices[7][2][1, 0]), round(100 * matrices[7][2][1, 1])]
+    assert look.render(chart)["image/svg+xml"].startswith("<svg")

@@ -4,31 +4,23 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy import stats
+from tables import (
+    LOSSES,
+    PAIRS,
+    RATES,
+    STEPS,
+    both_precisions,
+    by_kind,
+    growth,
+    matrix,
+    networks,
+    probes,
+    spaces,
+    sweep,
+    table,
+)
 
-from stiffness.measures import between_classes, within_class
-from stiffness_book import charts, claims, summaries
-from stiffness_book.charts import look
-
-STEPS = (0, 10, 100)
-
-
-def table(matrix_at, seeds=5, spread=0.01):
-    """A run's table for each seed. matrix_at: (step, seed) -> (Nc, Nc) class stiffness; `spread` is added by seed."""
-    rows = []
-    for seed in range(seeds):
-        for step in STEPS:
-            C = np.asarray(matrix_at(step, seed)) + spread * (seed - (seeds - 1) / 2)
-            for kind in ("sign", "cosine"):
-                entries = {"step": step, "seed": seed}
-                rows += [entries | {"quantity": f"class_stiffness_{kind}", "class_a": a, "class_b": b, "value": C[a, b]}
-                         for a, b in np.ndindex(*C.shape)]
-                rows += [entries | {"quantity": f"within_class_{kind}", "value": within_class(C)},
-                         entries | {"quantity": f"between_classes_{kind}", "value": between_classes(C)}]
-    return pd.DataFrame(rows).astype({"class_a": "Int16", "class_b": "Int16"})
-
-
-def matrix(within, between):
-    return np.where(np.eye(4, dtype=bool), within, between)
+from stiffness_book import claims, summaries
 
 
 def test_interval_is_students():
@@ -93,64 +85,16 @@ def test_measured_numbers_are_those_of_the_table():
     assert judged.measured.startswith("−0.50 [−0.52, −0.48] after 100 steps")
 
 
-def test_class_matrices_and_charts_of_a_table():
+def test_class_matrices_of_a_table():
     matrices = summaries.class_matrices(table(lambda step, _: matrix(0.5, -step / 200)), list("abcd"))
     cell = matrices.query("step == 100 and kind == 'sign' and class_a == 'a' and class_b == 'd'")
     assert cell["mean"].item() == pytest.approx(-0.5) and cell["seeds"].item() == 5
-    assert charts.in_words(matrices, [0, 100], ["sign"]) == (
-        "At initialisation the mean stiffness is: sign 0.50 within classes and 0.00 between them. "
-        "After 100 steps the mean stiffness is: sign 0.50 within classes and -0.50 between them.")
-    for chart in (charts.class_matrices(matrices, [0, 100], "sign", title="t", of="a network"),
-                  charts.class_matrix_slider(matrices, title="t", of="a network")):
-        assert {"text/html", "image/svg+xml", "text/plain"} == look.render(chart.to_dict()).keys()
-
-
-def test_a_stage_that_was_not_measured_is_named():
-    matrices = summaries.class_matrices(table(lambda *_: matrix(1, 0)), list("abcd"))
-    with pytest.raises(ValueError, match=r"no stage was measured at steps \[7\]; measured were 0, 10, 100"):
-        charts.class_matrices(matrices, [0, 7], "sign", title="t", of="a network")
-
-
-def test_curves_are_described_by_their_ends():
-    chart = charts.stiffness_evolution(table(lambda step, _: matrix(0.5, -step / 200)), title="t")
-    assert "Between classes, sign: from 0.00 to -0.50." in chart.description
-    losses = pd.concat([pd.DataFrame({"step": [0, 10], "seed": seed, "quantity": name, "value": [2.0, 0.5]})
-                        for seed in range(2) for name in ("train_loss", "validation_loss")])
-    for chart in (charts.loss_evolution(losses, title="t"), charts.loss_evolution(losses, title="t", guessing=2.3)):
-        assert "Validation: from 2.00 to 0.500." in look.render(chart.to_dict())["text/plain"]
 
 
 def test_both_precisions_of_the_sign():
-    def rows(quantity, value):
-        return pd.DataFrame({"step": [0, 10], "seed": 0, "quantity": quantity, "value": [1.0, value]})
-
-    both = pd.concat([rows("within_class_sign", 0.9), rows("within_class_sign_single", 0.4),
-                      rows("between_classes_sign", 0.3), rows("between_classes_sign_single", 0.2),
-                      rows("train_loss", 0.1)])
-    single = summaries.in_single_precision(both)
+    single = summaries.in_single_precision(both_precisions())
     assert single.groupby("quantity")["value"].last().to_dict() == {
         "within_class_sign": 0.4, "between_classes_sign": 0.2, "train_loss": 0.1}
-    chart = charts.precision_evolution(both, title="t")
-    assert "Within class, exact: from 1.00 to 0.90." in chart.description
-    assert "Between classes, loss in single precision: from 1.00 to 0.20." in chart.description
-
-
-def test_a_chart_without_alternative_text_is_refused():
-    matrices = summaries.class_matrices(table(lambda *_: matrix(1, 0)), list("abcd"))
-    chart = charts.class_matrix_slider(matrices, title="the title", of="a network").properties(description=" ")
-    with pytest.raises(ValueError, match="'the title' has no alternative text"):
-        look.render(chart.to_dict())
-
-
-LOSSES, RATES = (0.3, 0.1), (1e-4, 1e-3, 1e-2)
-
-
-def sweep(value_at, quantity="between_classes_sign", datasets=("a", "b"), seeds=5, spread=0.01, **columns):
-    """A table of runs stopped at losses. value_at: (dataset, loss, rate) -> value; `spread` is added by seed."""
-    return pd.DataFrame([
-        {"dataset": dataset, "target_loss": loss, "learning_rate": rate, "seed": seed, "step": 100, "stage": 1,
-         "quantity": quantity, "value": value_at(dataset, loss, rate) + spread * (seed - (seeds - 1) / 2), **columns}
-        for dataset in datasets for loss in LOSSES for rate in RATES for seed in range(seeds)])
 
 
 @pytest.mark.parametrize("within, between, verdict", [
@@ -177,10 +121,6 @@ def test_c3_without_over_fitting():
     assert judged.verdict == "not reproduced" and "onset after 100 steps, last stage 100" in judged.measured
 
 
-def growth(by_dataset):
-    return lambda dataset, loss, rate: by_dataset[dataset] * np.log10(rate)
-
-
 @pytest.mark.parametrize("slopes, verdict", [
     ({"a": 0.1, "b": 0.2}, "reproduced"), ({"a": 0.1, "b": -0.2}, "partly"), ({"a": -0.1, "b": -0.2}, "opposite"),
     ({"a": 0, "b": 0}, "not reproduced"), ({"a": 0, "b": -0.2}, "not reproduced")])
@@ -199,27 +139,6 @@ def test_c6_where_losses_were_not_reached():
                             {"a": LOSSES, "b": LOSSES})
     assert len(stops) == 12 and stops.query("runs == 0")[["dataset", "target_loss"]].values.tolist() == [["b", 0.1]] * 2
     assert stops["loss"].iloc[0] == pytest.approx(0.29) and stops["step"].iloc[0] == 100
-
-
-def spaces(stiffness_at, size_at, *, rates=(1e-3,), seeds=3):
-    """A table with curves and sizes. stiffness_at: (space, distance) -> sign stiffness; size_at: (space, rate)."""
-    rows = []
-    for dataset in ("a", "b"):
-        for rate in rates:
-            for seed in range(seeds):
-                run = {"dataset": dataset, "learning_rate": rate, "seed": seed, "target_loss": 0.1, "step": 100}
-                for space in ("input", "layer 1", "layer 2", "layer 3", "logits"):
-                    for distance in (0.025, 0.075, 0.125):
-                        at = run | {"space": space, "distance": distance}
-                        number = 5 if distance > 0.1 else 100
-                        value = stiffness_at(space, distance) + 0.01 * seed
-                        rows += [at | {"quantity": f"distance_curve_{pairs}_{kind}", "value": value}
-                                 for pairs in ("all", "within_class") for kind in ("sign", "cosine")]
-                        rows += [at | {"quantity": f"distance_pairs_{pairs}", "value": number / share}
-                                 for pairs, share in (("all", 1), ("within_class", 4))]
-                    rows += [run | {"space": space, "quantity": quantity, "value": size_at(space, rate)}
-                             for quantity in summaries.SIZES]
-    return pd.DataFrame(rows)
 
 
 def depth(space):
@@ -292,49 +211,6 @@ def test_rank_correlation_counts_infinity_as_largest():
     assert summaries.slope_per_decade([1, 10, 100], [0, 2, 4]) == pytest.approx(2)
 
 
-def test_charts_of_a_sweep():
-    made = sweep(growth({"a": 0.1, "b": 0.2}))
-    made = pd.concat([made, made.assign(quantity="between_classes_cosine"),
-                      made.assign(quantity="train_loss", value=made["target_loss"])])
-    chart = charts.stiffness_against_rate(made, summaries.stops(made, {"a": LOSSES, "b": LOSSES}), title="t")
-    assert "b, loss 0.1: from -0.80 at rate 0.0001 to -0.40 at 0.01." in look.render(chart.to_dict())["text/plain"]
-    runs = spaces(lambda _, distance: 0.6 - 10 * distance, lambda _, rate: 30 * rate if rate < 5e-3 else np.nan,
-                  rates=RATES)
-    sizes = summaries.domain_sizes(runs)
-    by = ["dataset", "target_loss", "learning_rate", "space", "quantity"]
-    chart = charts.domain_sizes_against_rate(
-        summaries.medians(sizes, by), [("one", "stiff_domain_size_sign", "input"),
-                                       ("two", "critical_length_sign", "layer 1")], title="t")
-    assert "a, two, loss 0.1: from 0.00 to none." in look.render(chart.to_dict())["text/plain"]
-    runs = runs[runs["learning_rate"] == RATES[-1]]
-    marks = summaries.medians(summaries.domain_sizes(runs).query("quantity == 'stiff_domain_size_sign'"),
-                              ["dataset", "space"])
-    chart = charts.stiffness_against_distance(summaries.distance_curves(runs, ["dataset"]), marks, title="t")
-    told = look.render(chart.to_dict())["text/plain"]
-    assert "a, input: 0.36 among the nearest pairs, no zero, -0.14 among the farthest." in told
-
-
-def test_a_marked_step_is_told():
-    chart = charts.stiffness_evolution(table(lambda *_: matrix(1, 0)), title="t", mark=(10, "the onset"))
-    assert "A vertical line after 10 steps: the onset." in look.render(chart.to_dict())["text/plain"]
-
-
-def networks(within, between, *, runs=3, spread=0.01):
-    """A table of two pairs of networks at two losses. within, between: (network, loss) -> value."""
-    return pd.DataFrame([
-        {"network": network, "seed": seed, "target_loss": loss, "step": 100, "quantity": f"{summary}_{kind}",
-         "value": at(network, loss) + spread * (seed - 1)}
-        for network in ("cnn-1", "fc-1", "cnn-2", "fc-2") for loss in LOSSES for seed in range(runs)
-        for summary, at in (("within_class", within), ("between_classes", between)) for kind in ("sign", "cosine")])
-
-
-PAIRS = [("cnn-1", "fc-1"), ("cnn-2", "fc-2")]
-
-
-def by_kind(convolutional, connected):
-    return lambda network, _: convolutional if network.startswith("cnn") else connected
-
-
 @pytest.mark.parametrize("within, between, verdict", [
     (by_kind(0.9, 0.5), by_kind(0.4, 0.1), "reproduced"), (by_kind(0.9, 0.5), by_kind(0.1, 0.1), "partly"),
     (by_kind(0.9, 0.5), lambda network, loss: 0.4 if network == "cnn-1" else 0.2, "partly"),
@@ -365,29 +241,6 @@ def test_difference_is_welchs():
     assert np.isnan(summaries.difference_and_interval([], [1, 2])).all()
 
 
-def test_charts_of_networks():
-    made = networks(by_kind(0.9, 0.5), by_kind(0.4, 0.1))
-    start = made[made["target_loss"] == 0.3].assign(step=0, target_loss=np.nan, value=0.0)
-    names = ["cnn-1", "cnn-2", "fc-1", "fc-2"]
-    chart = charts.network_stiffness(pd.concat([start, made]), names, "within_class", title="t")
-    assert "cnn-1: 0.00 at start, 0.90 at loss 0.3, 0.90 at loss 0.1." in chart.description
-    differences = summaries.network_differences(made[(made["network"] != "fc-2") | (made["target_loss"] > 0.1)], PAIRS)
-    other = charts.network_differences(differences, names, title="t")
-    assert "cnn-1 minus fc-1, between classes, loss 0.1: 0.30." in other.description
-    assert "cnn-2 minus fc-2, between classes, loss 0.1" not in other.description
-    for drawn in (chart, other):
-        assert look.render(drawn.to_dict())["image/svg+xml"].startswith("<svg")
-
-
-def probes(error_at, sizes=(50, 500), stages=(0, 100)):
-    """A table of statistical errors. error_at: (step, summary) -> standard error with the whole probe set."""
-    return pd.DataFrame([
-        {"step": step, "seed": seed, "target_loss": np.nan, "probe_images": size, "quantity": f"{summary}_{kind}_error",
-         "value": error_at(step, summary) * (sizes[-1] / size) ** 0.5}
-        for step in stages for seed in range(2) for size in sizes for summary in ("within_class", "between_classes")
-        for kind in ("sign", "cosine")])
-
-
 @pytest.mark.parametrize("first, second, verdict", [
     (0.01, 0.02, "reproduced"), (0.01, 0.03, "partly"), (0.03, 0.03, "opposite"),
     (None, 0.03, "not reproduced")])
@@ -405,15 +258,10 @@ def test_c12_tells_the_largest_error_of_each_summary():
     assert unknown.verdict == "partly" and unknown.measured.endswith("b: unknown")
 
 
-def test_errors_and_their_curve():
+def test_errors_are_half_the_interval():
     made = probes(lambda *_: 0.01)
     errors = summaries.probe_errors(pd.concat([made, made.assign(target_loss=0.5, value=9.0)]))
     assert errors["value"].max() == pytest.approx(1.96 * 0.01 * 10**0.5, rel=1e-4) and len(errors) == len(made)
-    errors.loc[errors["summary"] == "within_class", "value"] = 0.0
-    chart = charts.probe_error_curves(errors.assign(data="a"), (0.05, "small"), title="t")
-    assert "a, within classes: 0.000 for 50, 0.000 for 500." in chart.description
-    assert "a, between classes: 0.062 for 50, 0.020 for 500." in chart.description
-    assert look.render(chart.to_dict())["image/svg+xml"].startswith("<svg")
 
 
 def test_spread_over_seeds_is_their_standard_deviation():

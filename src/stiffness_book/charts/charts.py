@@ -8,7 +8,7 @@ import numpy as np
 from stiffness_book.summaries import SINGLE, loss_curves, over_seeds, stiffness_curves
 
 # one scale for every matrix of the book, so that colours compare across figures; 0 is its neutral middle
-STIFFNESS = alt.Scale(scheme="redblue", domain=[-1, 1], domainMid=0)
+STIFFNESS_SCALE = alt.Scale(scheme="redblue", domain=[-1, 1], domainMid=0)
 KINDS = ["sign", "cosine"]
 MARK = "#9467bd"  # of what is marked in a chart: reads on white and on black
 PANEL = 262  # width of one of two panels side by side: a phone shows one whole
@@ -20,7 +20,7 @@ FOUND = "found clusters"
 WORDS = {"within_class": "within classes", "between_classes": "between classes"}
 
 
-def class_matrices(matrices, steps, kind, *, title, of):
+def matrix_panels(matrices, steps, kind, *, title, of):
     """Class stiffness matrices at the given steps, side by side; by two where the classes have names, not numbers.
 
     matrices: as from `summaries.class_matrices`. of: whose they are, in words, for the alternative text.
@@ -38,10 +38,10 @@ def class_matrices(matrices, steps, kind, *, title, of):
         title=title, description=description)
 
 
-def class_matrix_slider(matrices, *, title, of):
+def matrix_slider(matrices, *, title, of):
     """One class stiffness matrix, with a slider over all measured stages and a choice of sign or cosine.
 
-    matrices, of: as in `class_matrices`.
+    matrices, of: as in `matrix_panels`.
     """
     steps = sorted(set(matrices["step"]))
     shown = _rounded(matrices).assign(stage=[steps.index(step) for step in matrices["step"]])
@@ -54,7 +54,7 @@ def class_matrix_slider(matrices, *, title, of):
         _stage_slider(steps, steps[-1]), _kind_switch()).properties(title=title, description=description)
 
 
-def class_matrix_orders(matrices, arrangements, class_names, super_classes, *, step, title, description):
+def matrix_orders(matrices, arrangements, class_names, super_classes, *, step, title, description):
     """A class stiffness matrix of many classes: a slider over stages, sign or cosine, and a choice of the order.
 
     matrices, arrangements: as from `blocks.arrangements`; step: the stage shown first. There are so many numbers that
@@ -91,7 +91,7 @@ def class_matrix_orders(matrices, arrangements, class_names, super_classes, *, s
         pair="'a step on ' + names[datum.a] + ', the loss of ' + names[datum.b]"
     ).mark_rect().encode(
         alt.X("x:Q", scale=x, axis=both[0]), alt.X2("right"), alt.Y("y:Q", scale=y, axis=both[1]), alt.Y2("below"),
-        alt.Color("mean:Q", title="mean stiffness", scale=STIFFNESS,
+        alt.Color("mean:Q", title="mean stiffness", scale=STIFFNESS_SCALE,
                   legend=alt.Legend(orient="bottom", gradientLength=220, titleLimit=300)),
         tooltip=[alt.Tooltip("pair:N", title="classes"), alt.Tooltip("mean:Q", format="+.2f")],
     )
@@ -248,7 +248,7 @@ def probe_error_curves(errors, small, *, title):
         "the number of probe images. The largest by the sign: " + " ".join(told))
 
 
-def network_stiffness(table, networks, summary, *, title):
+def network_stiffness_points(table, networks, summary, *, title):
     """Stiffness of several networks at initialisation and at each training loss; a switch chooses the kind.
 
     table: with the column network. summary: within_class or between_classes.
@@ -258,7 +258,7 @@ def network_stiffness(table, networks, summary, *, title):
     rows = rows[rows["target_loss"].notna() | (rows["step"] == 0)]
     rows = rows.assign(moment=rows["target_loss"].map(moments).fillna("start"),
                        kind=rows["quantity"].str.rpartition("_")[2])
-    rows = over_seeds(rows, ["network", "moment", "kind"], bounds=STIFFNESS.domain)
+    rows = over_seeds(rows, ["network", "moment", "kind"], bounds=STIFFNESS_SCALE.domain)
     points = alt.Chart(_rounded(rows)).transform_filter("datum.kind == kind").transform_calculate(**_INTERVAL).encode(
         alt.X("moment:N", sort=["start", *moments.values()], title="start, then training losses",
               axis=alt.Axis(labelAngle=0, grid=False)),
@@ -279,11 +279,11 @@ def network_stiffness(table, networks, summary, *, title):
         f"{len(networks)} networks at initialisation and at equal training losses. By the sign: " + " ".join(told))
 
 
-def network_differences(differences, networks, *, title):
+def network_difference_points(differences, networks, *, title):
     """Differences of stiffness between two networks at equal training loss; a switch chooses the kind.
 
     differences: as from `summaries.network_differences`; rows without an interval are left out. networks: as in
-    `network_stiffness`, whose colours it has.
+    `network_stiffness_points`, whose colours it has.
     """
     rows = differences.dropna(subset="low")
     rows = rows.assign(networks=rows["one"] + " minus " + rows["other"],
@@ -314,7 +314,7 @@ def stiffness_against_rate(table, stops, *, title):
     """
     by = ["dataset", "target_loss", "learning_rate"]
     rows = table[table["quantity"].isin([f"between_classes_{kind}" for kind in KINDS])]
-    rows = over_seeds(rows, [*by, "quantity"], bounds=STIFFNESS.domain).merge(stops, on=by)
+    rows = over_seeds(rows, [*by, "quantity"], bounds=STIFFNESS_SCALE.domain).merge(stops, on=by)
     rows["kind"] = rows["quantity"].str.removeprefix("between_classes_")
     rows = rows.rename(columns={"loss": "measured"})
     tooltip = [*_VALUE, alt.Tooltip("measured:Q", title="measured loss", format=".3f"),
@@ -572,7 +572,7 @@ def _matrix(shown, *, size, title, labels, stiffness):
     return alt.Chart(shown, width=size, height=size, title=title).mark_rect().encode(
         alt.X("class_b:N", sort=order, title="class whose loss changes" if labels else "", axis=x),
         alt.Y("class_a:N", sort=order, title="gradient step on class" if labels else None, axis=y if labels else None),
-        alt.Color("mean:Q", title=stiffness, scale=STIFFNESS,
+        alt.Color("mean:Q", title=stiffness, scale=STIFFNESS_SCALE,
                   legend=alt.Legend(orient="bottom", gradientLength=220, titleLimit=300)),
         tooltip=[alt.Tooltip("pair:N", title="classes"), *_VALUE],
     ).transform_calculate(pair="'a step on ' + datum.class_a + ', the loss of ' + datum.class_b", **_INTERVAL)

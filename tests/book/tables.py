@@ -1,0 +1,117 @@
+"""Tidy tables as runs of the book give them, made up for the tests."""
+
+import itertools
+
+import numpy as np
+import pandas as pd
+
+from stiffness.measures import between_classes, within_class
+from stiffness_book import summaries
+
+STEPS = (0, 10, 100)
+LOSSES, RATES = (0.3, 0.1), (1e-4, 1e-3, 1e-2)
+PAIRS = [("cnn-1", "fc-1"), ("cnn-2", "fc-2")]
+SUPER_CLASS_STEPS = (0, 10, 100, 1000)
+
+
+def table(matrix_at, seeds=5, spread=0.01):
+    """A run's table for each seed. matrix_at: (step, seed) -> (Nc, Nc) class stiffness; `spread` is added by seed."""
+    rows = []
+    for seed in range(seeds):
+        for step in STEPS:
+            C = np.asarray(matrix_at(step, seed)) + spread * (seed - (seeds - 1) / 2)
+            for kind in ("sign", "cosine"):
+                entries = {"step": step, "seed": seed}
+                rows += [entries | {"quantity": f"class_stiffness_{kind}", "class_a": a, "class_b": b, "value": C[a, b]}
+                         for a, b in np.ndindex(*C.shape)]
+                rows += [entries | {"quantity": f"within_class_{kind}", "value": within_class(C)},
+                         entries | {"quantity": f"between_classes_{kind}", "value": between_classes(C)}]
+    return pd.DataFrame(rows).astype({"class_a": "Int16", "class_b": "Int16"})
+
+
+def matrix(within, between):
+    return np.where(np.eye(4, dtype=bool), within, between)
+
+
+def sweep(value_at, quantity="between_classes_sign", datasets=("a", "b"), seeds=5, spread=0.01, **columns):
+    """A table of runs stopped at losses. value_at: (dataset, loss, rate) -> value; `spread` is added by seed."""
+    return pd.DataFrame([
+        {"dataset": dataset, "target_loss": loss, "learning_rate": rate, "seed": seed, "step": 100, "stage": 1,
+         "quantity": quantity, "value": value_at(dataset, loss, rate) + spread * (seed - (seeds - 1) / 2), **columns}
+        for dataset in datasets for loss in LOSSES for rate in RATES for seed in range(seeds)])
+
+
+def growth(by_dataset):
+    return lambda dataset, loss, rate: by_dataset[dataset] * np.log10(rate)
+
+
+def spaces(stiffness_at, size_at, *, rates=(1e-3,), seeds=3):
+    """A table with curves and sizes. stiffness_at: (space, distance) -> sign stiffness; size_at: (space, rate)."""
+    rows = []
+    for dataset in ("a", "b"):
+        for rate in rates:
+            for seed in range(seeds):
+                run = {"dataset": dataset, "learning_rate": rate, "seed": seed, "target_loss": 0.1, "step": 100}
+                for space in ("input", "layer 1", "layer 2", "layer 3", "logits"):
+                    for distance in (0.025, 0.075, 0.125):
+                        at = run | {"space": space, "distance": distance}
+                        number = 5 if distance > 0.1 else 100
+                        value = stiffness_at(space, distance) + 0.01 * seed
+                        rows += [at | {"quantity": f"distance_curve_{pairs}_{kind}", "value": value}
+                                 for pairs in ("all", "within_class") for kind in ("sign", "cosine")]
+                        rows += [at | {"quantity": f"distance_pairs_{pairs}", "value": number / share}
+                                 for pairs, share in (("all", 1), ("within_class", 4))]
+                    rows += [run | {"space": space, "quantity": quantity, "value": size_at(space, rate)}
+                             for quantity in summaries.SIZES]
+    return pd.DataFrame(rows)
+
+
+def networks(within, between, *, runs=3, spread=0.01):
+    """A table of two pairs of networks at two losses. within, between: (network, loss) -> value."""
+    return pd.DataFrame([
+        {"network": network, "seed": seed, "target_loss": loss, "step": 100, "quantity": f"{summary}_{kind}",
+         "value": at(network, loss) + spread * (seed - 1)}
+        for network in ("cnn-1", "fc-1", "cnn-2", "fc-2") for loss in LOSSES for seed in range(runs)
+        for summary, at in (("within_class", within), ("between_classes", between)) for kind in ("sign", "cosine")])
+
+
+def by_kind(convolutional, connected):
+    return lambda network, _: convolutional if network.startswith("cnn") else connected
+
+
+def probes(error_at, sizes=(50, 500), stages=(0, 100)):
+    """A table of statistical errors. error_at: (step, summary) -> standard error with the whole probe set."""
+    return pd.DataFrame([
+        {"step": step, "seed": seed, "target_loss": np.nan, "probe_images": size, "quantity": f"{summary}_{kind}_error",
+         "value": error_at(step, summary) * (sizes[-1] / size) ** 0.5}
+        for step in stages for seed in range(2) for size in sizes for summary in ("within_class", "between_classes")
+        for kind in ("sign", "cosine")])
+
+
+def super_class_table(strength_at, seeds=3, sides=0.0):
+    """Runs of 12 classes. strength_at: step -> what pairs of one super-class have more; sides: those of one side."""
+    names, living = super_classes()
+    group, side = np.array(names), np.isin(names, living)
+    rows = []
+    for seed, step, kind in itertools.product(range(seeds), SUPER_CLASS_STEPS, ("sign", "cosine")):
+        rng = np.random.default_rng([seed, step])
+        noise = rng.normal(0, 0.02, (12, 12))
+        C = noise + noise.T + strength_at(step) * (group[:, None] == group) + sides * (side[:, None] == side)
+        rows += [{"step": step, "seed": seed, "target_loss": np.nan, "quantity": f"class_stiffness_{kind}",
+                  "class_a": a, "class_b": b, "value": C[a, b]} for a, b in np.ndindex(12, 12)]
+    return pd.DataFrame(rows).astype({"class_a": "Int16", "class_b": "Int16"})
+
+
+def super_classes():
+    """Of twelve classes the super-class of each, and the super-classes on one side."""
+    return [*"aabbccddeeff"], ["a", "b", "c"]
+
+
+def both_precisions():
+    """A run whose sign stiffness was measured exactly and with the loss in single precision."""
+    def rows(quantity, value):
+        return pd.DataFrame({"step": [0, 10], "seed": 0, "quantity": quantity, "value": [1.0, value]})
+
+    return pd.concat([rows("within_class_sign", 0.9), rows("within_class_sign_single", 0.4),
+                      rows("between_classes_sign", 0.3), rows("between_classes_sign_single", 0.2),
+                      rows("train_loss", 0.1)])
