@@ -13,6 +13,7 @@ import papermill
 import yaml
 from papermill.exceptions import PapermillExecutionError
 
+from stiffness_book.publish import generated
 from stiffness_book.publish.refresh import NOTEBOOKS, QUIET, ROOT, NotebookError, derive, execute, sources, write
 
 STAGED = ("_config.yml", "_toc.yml", "README.md", "assets", "book", "notebooks")
@@ -33,6 +34,8 @@ def stage(folder: Path) -> None:
             shutil.copytree(origin, folder / name, ignore=shutil.ignore_patterns(".*", "__pycache__"))
         elif origin.is_file():
             shutil.copy(origin, folder / name)
+    for page in (folder / "book").glob("*.md"):
+        generated.fill(page)
 
 
 def quick_profile(notebook: Path) -> dict:
