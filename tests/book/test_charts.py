@@ -24,12 +24,12 @@ from tables import (
 )
 
 from stiffness_book import blocks, charts, summaries
-from stiffness_book.charts import look
+from stiffness_book.charts import look, parts
 
 
 def labelled(numbers, scale):
     """The labelled numbers of an axis, on a phone and elsewhere."""
-    axis = charts.charts._labelled_axis(numbers, scale).to_dict()
+    axis = parts.labelled_axis(numbers, scale).to_dict()
     assert axis["tickCount"] == len(axis["values"])  # or Vega would leave some out
     return [json.loads(chosen) for chosen in re.findall(r"\[[^]]*\]", axis["labelExpr"])]
 
@@ -59,7 +59,7 @@ def test_few_numbers_are_all_labelled(numbers, scale):
     ([1, 1], [1]),
 ])
 def test_logarithmic_axes_close_around_the_values(values, ticks):
-    scale, chosen = charts.charts._logarithmic(values)
+    scale, chosen = parts.logarithmic(values)
     assert sorted(chosen) == pytest.approx(ticks)
     low, high = scale.domain
     assert low < np.nanmin(values) and np.nanmax(values) < high

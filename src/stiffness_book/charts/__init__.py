@@ -1,3 +1,39 @@
-"""The book's charts: functions of a tidy table that return an Altair chart with its alternative text."""
+"""The book's charts: functions of a tidy table that return an Altair chart with its alternative text.
 
-from stiffness_book.charts.charts import *  # noqa: F403
+Each function draws whatever the table holds: missing and infinite values are left out and counted in a note, and a
+table with nothing to draw gives a chart that says so.
+"""
+
+from stiffness_book.charts.concept import two_gradients
+from stiffness_book.charts.curves import (
+    agreement_evolution,
+    block_evolution,
+    loss_evolution,
+    precision_evolution,
+    stiffness_evolution,
+)
+from stiffness_book.charts.distance import stiffness_against_distance
+from stiffness_book.charts.learning_rate import domain_sizes_against_rate, stiffness_against_rate
+from stiffness_book.charts.matrices import in_words, matrix_orders, matrix_panels, matrix_slider
+from stiffness_book.charts.parts import WORDS
+from stiffness_book.charts.points import network_difference_points, network_stiffness_points, probe_error_curves
+
+__all__ = [
+    "WORDS",
+    "agreement_evolution",
+    "block_evolution",
+    "domain_sizes_against_rate",
+    "in_words",
+    "loss_evolution",
+    "matrix_orders",
+    "matrix_panels",
+    "matrix_slider",
+    "network_difference_points",
+    "network_stiffness_points",
+    "precision_evolution",
+    "probe_error_curves",
+    "stiffness_against_distance",
+    "stiffness_against_rate",
+    "stiffness_evolution",
+    "two_gradients",
+]

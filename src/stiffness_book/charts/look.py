@@ -1,4 +1,4 @@
-"""How the book's charts are stored in a notebook: interactive HTML, a static picture, and their description."""
+"""How the charts look, and how a notebook stores them: interactive HTML, a static picture and a description."""
 
 import hashlib
 import json
@@ -9,11 +9,18 @@ import altair as alt
 import vl_convert
 from altair.vegalite.v6.display import VEGA_VERSION, VEGAEMBED_VERSION, VEGALITE_VERSION, spec_to_mimebundle
 
+# one scale for every stiffness matrix of the book, so that colours compare across figures; 0 is its neutral middle
+STIFFNESS_SCALE = alt.Scale(scheme="redblue", domain=[-1, 1], domainMid=0)
+CURVES = alt.Scale(scheme="tableau10")
+MARK = "#9467bd"  # a marked value or step; legible on white and on black
+GREY = "#888888"  # reference lines, legend symbols, unknown cells; legible on white and on black
+FIRST_GRADIENT, SECOND_GRADIENT, STEP = "#1f77b4", "#d1660f", "#6b7280"  # the arrows of Figure 1
+
 PAGE_WIDTH = 560  # of the picture of a chart that fills its page
-# SVG, not canvas: style sheets reach it (dark mode), screen readers and tests see its marks.
+# SVG rather than canvas: style sheets (dark mode), screen readers and tests can reach the marks.
 EMBED_OPTIONS = {"actions": False, "renderer": "svg"}
-# Vega looks how wide a chart's box is when the window changes, but not when the box itself does: as a sidebar folds,
-# or slides into place just after the window grew. One timer, so that the charts of a page are drawn anew once.
+# Vega adapts a chart to its container when the window is resized, but not when the container alone changes, as when a
+# sidebar folds or finishes sliding in. One shared timer redraws all charts of a page once.
 REFIT = """
 <script>
   new ResizeObserver(() => {
@@ -34,7 +41,7 @@ def theme() -> alt.theme.ThemeConfig:
             "axis": {"labelFontSize": 12, "titleFontSize": 13, "aria": False},
             "header": {"labelFontSize": 13, "titleFontSize": 13},
             "legend": {"labelFontSize": 12, "titleFontSize": 13, "aria": False},
-            "mark": {"aria": False},  # the chart's description speaks for all of its marks
+            "mark": {"aria": False},  # the chart's description stands for all of its marks
             "text": {"fontSize": 12},
             "title": {"anchor": "start", "fontSize": 15, "subtitleFontSize": 13},
             "view": {"continuousWidth": 320, "continuousHeight": 300},
@@ -43,9 +50,10 @@ def theme() -> alt.theme.ThemeConfig:
 
 
 def render(spec: dict, **_options) -> dict[str, str]:
-    """Turn a Vega-Lite specification into a mime bundle; the same notebook run twice gives the same bytes.
+    """Turn a Vega-Lite specification into a mime bundle; running a notebook twice gives the same bytes.
 
-    Raises ValueError where the chart has no description, which is its alternative text.
+    Texts of the specification, such as class names, cannot end the script that holds them: `<` is written as \\u003c.
+    Raises ValueError if the chart has no description, which is its alternative text.
     """
     description = spec.get("description", "").strip()
     if not description:
@@ -68,14 +76,17 @@ def render(spec: dict, **_options) -> dict[str, str]:
         embed_options=dict(EMBED_OPTIONS),
         output_div=name,
     )
-    html = bundle["text/html"]
+    before, data, after = bundle["text/html"].partition(json.dumps(spec))  # as Altair writes it
+    if not data:
+        raise RuntimeError("Altair writes specifications in a new way: adapt stiffness_book.charts.look.render")
+    html = before + data.replace("<", "\\u003c") + after
     if spec.get("width") == "container":
         html += REFIT % name
     return {"text/html": html, "image/svg+xml": picture(spec), "text/plain": description}
 
 
 def picture(spec: dict) -> str:
-    """The chart as SVG, without what is only there for a pointer or for a reader of single marks."""
+    """The chart as SVG, without what serves only a pointer or a reader of single marks."""
     if spec.get("width") == "container":
         spec = spec | {"width": PAGE_WIDTH}
     version = ".".join(VEGALITE_VERSION.split(".")[:2])
@@ -87,7 +98,7 @@ def picture(spec: dict) -> str:
 
 
 def _by_colour(cells: str) -> str:
-    """A heat map's thousands of cells as one path for each colour, a sixth of the size."""
+    """The thousands of cells of a heat map as one path for each colour, a sixth of the size."""
     paths = defaultdict(list)
     for path, colour in re.findall(r'd="([^"]*)" fill="([^"]*)"', cells):
         paths[colour].append(re.sub(r"\d+\.\d+", lambda number: f"{round(float(number[0]), 2):g}", path))
@@ -95,7 +106,7 @@ def _by_colour(cells: str) -> str:
 
 
 def enable() -> None:
-    """Make this the way in which Altair shows charts, in the notebook that calls it."""
+    """Make this the way in which Altair shows charts in the notebook that calls it."""
     alt.renderers.register("stiffness", render)
     alt.renderers.enable("stiffness")
     alt.theme.enable("stiffness")

@@ -1,0 +1,213 @@
+"""Charts of how stiffness, losses and blocks evolve through training."""
+
+import altair as alt
+import numpy as np
+
+from stiffness_book.charts.look import CURVES, GREY, MARK
+from stiffness_book.charts.parts import (
+    GREY_SYMBOL,
+    KINDS,
+    LINE_SYMBOL,
+    drawable,
+    interval,
+    labelled_axis,
+    logarithmic,
+    mean_tooltip,
+    no_data,
+    or_unknown,
+    rounded,
+    sentences,
+    ticks_at,
+    to_digits,
+    with_notes,
+)
+from stiffness_book.summaries import SINGLE, loss_curves, over_seeds, stiffness_curves
+
+FIRST_STEPS = 10  # an axis of steps is linear up to about here, then logarithmic
+
+
+def stiffness_evolution(table, *, title, mark=None):
+    """Within-class and between-class stiffness, sign and cosine, through training.
+
+    mark: (step, label) of a vertical line. Steps at which runs diverged are marked too; means and intervals are over
+    the runs that were measured at the step.
+    """
+    quantities = {f"{pairs}_{kind}": f"{pairs.replace('_', ' ')}, {kind}"
+                  for pairs in ("within_class", "between_classes") for kind in KINDS}
+    return _stiffness(table, quantities, title, mark)
+
+
+def precision_evolution(table, *, title, mark=None):
+    """Sign stiffness through training, exact and with the loss in single precision; else as `stiffness_evolution`."""
+    quantities = {f"{pairs}_sign{suffix}": f"{pairs.replace('_', ' ')}, {precision}"
+                  for pairs in ("within_class", "between_classes")
+                  for suffix, precision in (("", "exact"), (SINGLE, "loss in single precision"))}
+    return _stiffness(table, quantities, title, mark)
+
+
+def loss_evolution(table, *, title, guessing=None, mark=None):
+    """Training and validation loss through training, on a logarithmic axis: geometric means over the runs.
+
+    guessing: the loss of a network that guesses, drawn as a line; the axis is then linear and fits the curves closely.
+    mark, and runs that diverged: as in `stiffness_evolution`.
+    """
+    quantities, what = {"train_loss": "training", "validation_loss": "validation"}, "loss"
+    if table.empty:
+        return no_data(title, _lines(what))
+    rows, notes = drawable(table[table["quantity"].isin(quantities)], positive=True)
+    ended = _diverged(table)
+    if rows["value"].isna().all():
+        return no_data(title, _lines(what), notes=[*notes, *_in_words(ended)])
+    with np.errstate(over="ignore"):  # the interval of few, very different losses
+        curves = loss_curves(rows, list(quantities))
+    if guessing is not None:
+        return _evolution(curves, quantities, what, title, scale=alt.Scale(zero=False, nice=False),
+                          reference=(guessing, "guessing"), mark=mark, ended=ended, notes=notes)
+    below = 0.1 if mark else 0.04  # room for the mark's label
+    scale, ticks = logarithmic(curves[["mean", "low", "high"]], below)
+    return _evolution(curves, quantities, what, title, scale=scale, ticks=ticks, mark=mark, ended=ended, notes=notes)
+
+
+def block_evolution(tested, *, title, table=None):
+    """How much stiffer pairs of classes of one group are than other pairs, through training.
+
+    tested: as from `blocks.through_training`. table: the runs' own, whose runs that diverged are marked.
+    """
+    what = "difference of stiffness"
+    if tested.empty:
+        return no_data(title, _lines(what), notes=_in_words(_diverged(table)))
+    labels = tested["division"] + ", " + tested["kind"]
+    return _labelled(tested, labels, (-2, 2), what, title, (0, ""), table)
+
+
+def agreement_evolution(agreement, *, title, table=None):
+    """How well clusters found in the matrix agree with the super-classes, through training.
+
+    agreement: as from `blocks.agreement`. table: as in `block_evolution`.
+    """
+    what = "adjusted Rand index"
+    if agreement.empty:
+        return no_data(title, _lines(what), notes=_in_words(_diverged(table)))
+    labels = "clusters by " + agreement["kind"]
+    reference = (agreement["chance"].max(), "95 % of random divisions")
+    return _labelled(agreement, labels, (-1, 1), what, title, reference, table)
+
+
+def _stiffness(table, quantities, title, mark):
+    what = "stiffness"
+    if table.empty:
+        return no_data(title, _lines(what))
+    rows, notes = drawable(table[table["quantity"].isin(quantities)])
+    ended = _diverged(table)
+    if rows["value"].isna().all():
+        return no_data(title, _lines(what), notes=[*notes, *_in_words(ended)])
+    curves = stiffness_curves(rows, list(quantities))
+    return _evolution(curves, quantities, what, title, reference=(0, ""), mark=mark, ended=ended, notes=notes)
+
+
+def _labelled(rows, labels, bounds, what, title, reference, table):
+    """Curves of rows that have a value and, in `labels`, the label of their curve."""
+    rows, notes = drawable(rows.assign(quantity=labels))
+    ended = _diverged(table)
+    if rows["value"].isna().all():
+        return no_data(title, _lines(what), notes=[*notes, *_in_words(ended)])
+    curves = over_seeds(rows, ["step", "quantity"], bounds=bounds)
+    return _evolution(curves, dict(zip(labels, labels)), what, title, reference=reference, ended=ended, notes=notes)
+
+
+def _evolution(curves, quantities, what, title, *, scale=alt.Undefined, ticks=6, reference=None, mark=None, ended=(),
+               notes=()):
+    """Curves of mean and 95 % interval over the runs against the number of steps, as wide as the page.
+
+    quantities: name -> label, or "name, kind": a colour for each name, a dash for each kind. reference: (value, label)
+    of a horizontal line. mark: (step, label) of a vertical one. ended: as from `_diverged`.
+    """
+    parts = curves["quantity"].map(quantities).str.partition(", ")
+    form = "+.3f" if what == "stiffness" else ".3~g"  # losses have many magnitudes
+    shown = (rounded(curves) if what == "stiffness" else to_digits(curves)).assign(what=parts[0], kind=parts[2])
+    names, kinds = (list(dict.fromkeys(label.partition(", ")[at] for label in quantities.values())) for at in (0, 2))
+    x = alt.X("step:Q", title="steps of training (0 is initialisation)",
+              scale=alt.Scale(type="symlog", constant=FIRST_STEPS),
+              axis=labelled_axis(shown["step"], lambda step: np.log1p(step / FIRST_STEPS)))
+    y_axis = alt.Axis(grid=False, **ticks_at(ticks), labelExpr=alt.Undefined if what != "loss" else
+                      "format(datum.value, datum.value < 0.001 ? '~e' : '~g')")  # 1e-6 rather than 0.000001
+    base = alt.Chart(shown).transform_calculate(**interval(form)).encode(
+        x, alt.Color("what:N", sort=names, scale=CURVES,
+                     legend=alt.Legend(title=None, orient="top", columns=2, **LINE_SYMBOL)), detail="quantity:N")
+    single = shown["step"].nunique() == 1  # an area of no width would be invisible
+    band = base.mark_rule(strokeWidth=2) if single else base.mark_area(opacity=0.25)
+    band = band.encode(alt.Y("low:Q", title=what, scale=scale, axis=y_axis), alt.Y2("high:Q"))
+    line = base.mark_line(point=True).encode(alt.Y("mean:Q"))
+    rows = ["what:N", alt.Tooltip("step:Q", format=",d"), *mean_tooltip(form)]
+    if parts[2].any():
+        line = line.encode(alt.StrokeDash("kind:N", sort=kinds, legend=alt.Legend(
+            title=None, orient="bottom", symbolType="stroke", symbolSize=400, **GREY_SYMBOL)))
+        rows.insert(1, "kind:N")
+    layers = [band, line.encode(tooltip=rows)]
+    if reference is not None and np.isfinite(reference[0]):
+        layers += _reference_line(shown, curves, *reference)
+    description = f"{_lines(what)}. " + _ends(curves, quantities, ".2f" if what == "stiffness" else "#.3g")
+    last = max([shown["step"].max(), *(step for step, *_ in ended)])
+    if mark is not None:
+        step, label = mark
+        layers += _vertical_line(shown, step, label, late=step > last / 10, bottom=True)
+        description += f" A vertical line after {step:,} steps: {label}."
+    for place, (step, number, runs) in enumerate(ended):
+        label = f"{number} of {runs} runs diverged" if len(ended) <= 4 or place == len(ended) - 1 else ""
+        layers += _vertical_line(shown, step, label, late=step > last / 10, row=place % 5)
+    return alt.layer(*layers).properties(width="container", height=240, title=with_notes(title, notes),
+                                         description=sentences(description, [*notes, *_in_words(ended)]))
+
+
+def _lines(what):
+    return f"Lines of {what} against the steps of training"
+
+
+def _ends(curves, quantities, form):
+    """Where each curve starts and ends, in words."""
+    told = []
+    for quantity, label in quantities.items():
+        means = curves.sort_values("step").loc[curves["quantity"] == quantity, "mean"]
+        start, end = (or_unknown(means.iloc[at], form) if len(means) else "unknown" for at in (0, -1))
+        told.append(f"{label.capitalize()}: from {start} to {end}.")
+    return " ".join(told)
+
+
+def _reference_line(shown, curves, value, label):
+    """A dotted horizontal line with its label on the side where no curve ends nearby."""
+    rule = alt.Chart(shown.iloc[:1]).encode(y=alt.datum(value))
+    line = rule.mark_rule(strokeDash=[2, 4], color=GREY)
+    if not label:
+        return [line]
+    ends = (curves.loc[curves["step"] == curves["step"].max(), "mean"] - value).dropna()
+    below = len(ends) > 0 and ends[ends.abs().idxmin()] > 0
+    return [line, rule.mark_text(text=label, align="right", baseline="top" if below else "bottom", dx=-4,
+                                 dy=3 if below else 0, x="width")]  # in the default colour, which follows the page
+
+
+def _vertical_line(shown, step, label, *, late, bottom=False, row=0):
+    """A vertical line with its label; on the left of it if the line is so late that there is no room on its right.
+
+    bottom: the label stands at the bottom of the chart, else at its top, in the given row.
+    """
+    rule = alt.Chart(shown.iloc[:1]).encode(x=alt.datum(step))
+    place = {"baseline": "bottom", "y": "height", "dy": -4} if bottom else {"baseline": "top", "y": 4 + 16 * row}
+    text = rule.mark_text(text=label, color=MARK, fontWeight="bold", align="right" if late else "left",
+                          dx=-6 if late else 6, **place)
+    return [rule.mark_rule(color=MARK, strokeWidth=2, strokeDash=alt.Undefined if bottom else [6, 4]),
+            *([text] if label else [])]
+
+
+def _diverged(table):
+    """For each step at which runs diverged: the step, how many had diverged by then, and how many runs there are."""
+    if table is None or table.empty:
+        return []
+    steps = table[table["quantity"] == "diverged"].groupby("seed")["step"].min()
+    return [(int(step), int((steps <= step).sum()), table["seed"].nunique()) for step in sorted(set(steps))]
+
+
+def _in_words(ended):
+    if not ended:
+        return []
+    steps = [f"{number} of {runs} by step {step:,}" for step, number, runs in ended]
+    return [f"runs diverged: {', '.join(steps)}; means and intervals are over the runs that were measured"]
