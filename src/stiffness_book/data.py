@@ -137,10 +137,15 @@ def _load_tfds(name):
     builder = _builder(name)
     if not builder.is_prepared():
         _download(builder, name)
-    splits = {}
-    for split in ("train", _VALIDATION.get(name, "test")):
-        splits[split] = tfds.as_numpy(builder.as_dataset(split=split, batch_size=-1))
-    train, validation = splits.values()
+    import tensorflow as tf
+
+    try:
+        train, validation = (tfds.as_numpy(builder.as_dataset(split=split, batch_size=-1))
+                             for split in ("train", _VALIDATION.get(name, "test")))
+    except (tf.errors.OpError, OSError, ValueError) as error:  # a shard is missing or damaged
+        raise DataUnavailable(f"{name} in {builder.data_dir} cannot be read ({str(error).splitlines()[0]}). Delete that "
+                              "folder, and the data set is downloaded anew; or set TFDS_DATA_DIR to a folder with whole "
+                              "prepared TensorFlow Datasets.") from error
     features = builder.info.features
     super_labels = super_names = None
     if "coarse_label" in features:

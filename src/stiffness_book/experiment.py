@@ -2,11 +2,17 @@
 
 import hashlib
 import json
+import re
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
+from math import isfinite
+from numbers import Real
+
+import numpy as np
 
 DATASETS = ("mnist", "fashion_mnist", "cifar10", "cifar100", "digits", "glue/mnli")
 # fc-WIDTH-WIDTH-...: fully connected, ReLU. cnn-CHANNELS-...: 3x3 convolutions, ReLU, each followed by 2x2 max pooling
-NETWORKS = ("fc", "cnn")
+NETWORK = re.compile("(fc|cnn)(-[1-9][0-9]*)+", re.ASCII)
 OPTIMIZERS = ("adam", "sgd")
 
 
@@ -14,9 +20,11 @@ OPTIMIZERS = ("adam", "sgd")
 class Experiment:
     """Frozen settings of one training run with its measurements; equal settings name the same result file.
 
-    A stage is a moment of training at which the weights are held and everything is measured. Stages are given
+    A stage is a moment of training at which the weights are fixed and everything is measured. Stages are given
     as step counts, as training losses (the first check at or below each, in inference mode on a fixed set), or both;
-    training ends at the last of them, and at `max_steps` where a loss is not reached.
+    training ends at the last of them, or at `max_steps` where a loss is not reached. Values are checked and made plain:
+    NumPy's numbers are accepted, 1 and 1.0 are one setting, and "false" is read as False. Raises TypeError and
+    ValueError that name the setting, its value and what was expected.
     """
 
     dataset: str = "mnist"
@@ -33,18 +41,17 @@ class Experiment:
     stages: tuple[int, ...] = (0, 100, 1000)
     stage_losses: tuple[float, ...] = ()
     max_steps: int = 100_000  # bounds the search for stage_losses
-    check_every: int = 50  # steps between two looks at the training loss, while a stage loss is awaited
+    check_every: int = 50  # steps between two checks of the training loss, while a stage loss is awaited
 
     def __post_init__(self):
-        for name in ("stages", "stage_losses"):  # lists from papermill and JSON
-            object.__setattr__(self, name, tuple(getattr(self, name)))
-        for field in fields(self):  # 1 and 1.0 are one setting, so they must be one address
-            if field.type in ("int", "float", float, int):
-                object.__setattr__(self, field.name, _number(field, getattr(self, field.name)))
+        for field in fields(self):  # values that mean the same must be one address: 1 and 1.0, lists and tuples
+            object.__setattr__(self, field.name, _plain(field.name, field.type, getattr(self, field.name)))
+        if not self.stage_losses:  # these two only bound the search for stage losses
+            for name in ("max_steps", "check_every"):
+                object.__setattr__(self, name, getattr(type(self), name))
         _one_of("dataset", self.dataset, DATASETS)
-        kind, *widths = self.network.split("-")
-        _require(kind in NETWORKS and widths and all(w.isdecimal() and int(w) for w in widths),
-                 "network", self.network, "a kind and its layers' widths, such as fc-500-300-100")
+        _require(NETWORK.fullmatch(self.network), "network", self.network,
+                 "a kind and its layers' widths, such as fc-500-300-100")
         _one_of("optimizer", self.optimizer, OPTIMIZERS)
         _require(self.learning_rate > 0, "learning_rate", self.learning_rate, "a positive number")
         _require(0 <= self.permuted_fraction <= 1, "permuted_fraction", self.permuted_fraction, "between 0 and 1")
@@ -55,8 +62,7 @@ class Experiment:
         _require(self.train_size is None or self.train_size >= self.batch_size,
                  "train_size", self.train_size, "None (all) or at least one batch")
         _require(self.stages or self.stage_losses, "stages", self.stages, "given, or stage_losses")
-        _require(all(isinstance(s, int) and s >= 0 for s in self.stages)
-                 and self.stages == tuple(sorted(set(self.stages))),
+        _require(all(step >= 0 for step in self.stages) and self.stages == tuple(sorted(set(self.stages))),
                  "stages", self.stages, "ascending step counts, each once")
         _require(all(loss > 0 for loss in self.stage_losses)
                  and self.stage_losses == tuple(sorted(set(self.stage_losses), reverse=True)),
@@ -86,11 +92,27 @@ class Experiment:
         return f"{dataset}-{self.network}-{self.optimizer}{self.learning_rate:g}{labels}-seed{self.seed}-{digest}"
 
 
-def _number(field, value):
-    kind = {"int": int, "float": float}.get(field.type, field.type)
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or kind(value) != value:
-        raise TypeError(f"{field.name} is {value!r}; expected {'a whole number' if kind is int else 'a number'}")
-    return kind(value)
+def _plain(name, kind, value):
+    """The value as a plain Python value of the setting's type; raises TypeError where it is none."""
+    if kind == int | None and value is None:
+        return None
+    if kind in (tuple[int, ...], tuple[float, ...]):
+        if not isinstance(value, Sequence | np.ndarray) or isinstance(value, str):
+            raise TypeError(f"{name} is {value!r}; expected a list of numbers")
+        return tuple(_plain(name, kind.__args__[0], one) for one in value)
+    if kind is str and isinstance(value, str):
+        return str(value)
+    if kind is bool:
+        text = value.lower() if isinstance(value, str) else value  # papermill hands -p unit_length false over as text
+        if isinstance(value, bool | np.bool_) or text in ("true", "false"):
+            return text == "true" if isinstance(text, str) else bool(value)
+    elif kind is not str and isinstance(value, Real) and not isinstance(value, bool | np.bool_) and isfinite(value):
+        if kind is float:
+            return float(value)
+        if value == int(value):
+            return int(value)
+    expected = {str: "text", bool: "true or false", float: "a finite number"}.get(kind, "a whole number")
+    raise TypeError(f"{name} is {value!r}; expected {expected}")
 
 
 def _one_of(name, value, known):

@@ -1,41 +1,56 @@
-"""Stored runs: one Parquet file each, addressed by its settings, with its provenance inside."""
+"""Stored runs: one Parquet file each, named by its settings, with its provenance and a digest of everything inside.
+
+They are kept in a folder, or at any address that fsspec knows, such as s3://bucket/results.
+"""
 
 import contextlib
+import hashlib
+import io
+import json
 import os
+import socket
 import subprocess
-import tempfile
+import time
 import warnings
 from pathlib import Path
 
+import fsspec
 import pandas as pd
-import pyarrow as pa
+import psutil
+from fsspec.implementations.local import LocalFileSystem
 
 from stiffness_book.experiment import Experiment
-from stiffness_book.table import COLUMNS
+from stiffness_book.table import check
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-FORMAT = 3  # of the table: what is measured and in which columns; files of another are computed again
+FORMAT = 4  # of the file; files of another are computed again
 PROVENANCE = (
-    "format", "settings", "split_sizes", "class_names", "super_classes", "versions", "device", "threads", "commit",
-    "dirty", "wall_time_s", "finished",
+    "format", "settings", "split_sizes", "class_names", "super_classes", "diverged", "unreached", "versions", "device",
+    "threads", "commit", "dirty", "wall_time_s", "finished", "digest",
 )
 # what runs and refreshing write themselves does not make a tree dirty
 DERIVED = (":!results", ":!notebooks/*.ipynb", ":!benchmarks/results.json", ":!README.md")
+PARTIAL = ".partial"  # ends the name of a file that is being written
+PARTIAL_KEPT_FOR = 24 * 3600  # seconds, where its writer is on another host and may be alive
 
 
 class DamagedResult(ValueError):
-    """A result file that cannot be trusted."""
+    """A result file that cannot be trusted; the message names it and says what is wrong."""
 
 
-def folder():
-    """Where results are kept: STIFFNESS_RESULTS, else `results/` of the checkout, else `results/` here."""
-    if "STIFFNESS_RESULTS" in os.environ:
-        return Path(os.environ["STIFFNESS_RESULTS"])
-    return (REPOSITORY if (REPOSITORY / "pyproject.toml").exists() else Path.cwd()) / "results"
+def location():
+    """Where results are kept: STIFFNESS_RESULTS, else `results/` of the checkout, else `results/` here.
+
+    An absolute path, or an address with a protocol.
+    """
+    if place := os.environ.get("STIFFNESS_RESULTS"):
+        return place.rstrip("/") if "://" in place else str(Path(place).absolute())
+    return str((REPOSITORY if (REPOSITORY / "pyproject.toml").exists() else Path.cwd()) / "results")
 
 
 def path_of(experiment):
-    return folder() / f"{experiment.address}.parquet"
+    """The path or address of the run's file, as a string."""
+    return f"{location()}/{experiment.address}.parquet"
 
 
 def provenance(experiments):
@@ -44,27 +59,52 @@ def provenance(experiments):
 
 
 def stored(experiment):
-    """The stored table, or None where there is none to trust."""
+    """The stored table, or None where there is none to trust.
+
+    A file that cannot be trusted is named in a warning and set aside: its name then ends in `.set-aside`. Where that
+    fails, as in a folder that is read-only, DamagedResult names the damage and the failure.
+    """
     path = path_of(experiment)
-    if not path.exists():
-        return None
     try:
         return load(path, experiment)
+    except FileNotFoundError:
+        return None
     except DamagedResult as damage:
-        aside = path.with_suffix(".parquet.set-aside")
-        path.replace(aside)
-        warnings.warn(f"{damage}; set aside as {aside.name} and computed again", stacklevel=2)
+        aside = path + ".set-aside"
+        try:
+            fs, place = fsspec.core.url_to_fs(path)
+            if _is_local(fs):
+                os.replace(place, place + ".set-aside")
+            else:
+                fs.mv(place, place + ".set-aside")
+        except FileNotFoundError:  # another process has just set it aside
+            return None
+        except OSError as error:
+            raise DamagedResult(f"{damage}; it could not be set aside ({error}): delete it, or set STIFFNESS_RESULTS "
+                                "to a place that can be written to") from error
+        warnings.warn(f"{damage}; set aside as {aside.rpartition('/')[2]} and computed again", stacklevel=2)
         return None
 
 
 def save(table, path):
-    """Writes the table and its `attrs` whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, partial = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
-    os.close(handle)
+    """Writes the table and its `attrs` whole or not at all, and adds the digest to them.
+
+    table: as `table.check` wants it; attrs: the provenance. Raises `table.NotWhole` for another.
+    """
+    table.attrs = {**table.attrs, "digest": digest(table)}
+    check(table, Experiment(**table.attrs["settings"]), table.attrs)
+    file = io.BytesIO()
+    table.to_parquet(file, index=False, compression="zstd")
+    fs, path = fsspec.core.url_to_fs(str(path))
+    if not _is_local(fs):
+        fs.pipe_file(path, file.getvalue())  # an object is stored whole or not at all
+        return
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    _remove_partial_files(os.path.dirname(path))
+    partial = f"{path}.{socket.gethostname()}.{os.getpid()}{PARTIAL}"
     try:
-        table.to_parquet(partial, index=False, compression="zstd", write_page_checksum=True)
-        os.chmod(partial, 0o644)  # mkstemp's file is its owner's alone
+        with open(partial, "wb") as opened:
+            opened.write(file.getvalue())
         os.replace(partial, path)
     except BaseException:
         with contextlib.suppress(FileNotFoundError):
@@ -73,27 +113,41 @@ def save(table, path):
 
 
 def load(path, experiment=None):
-    """The table at `path`, its provenance in `attrs`; raises DamagedResult unless whole and of these settings."""
+    """The table at `path`, its provenance in `attrs`.
+
+    Raises FileNotFoundError where there is none, and DamagedResult for one that is not whole, whose digest does not
+    agree, or that is of other settings than `experiment`.
+    """
+    fs, place = fsspec.core.url_to_fs(str(path))
+    content = fs.cat_file(place)
     try:
-        table = pd.read_parquet(path, page_checksum_verification=True)
-    except (OSError, pa.ArrowException, ValueError, KeyError) as error:
-        raise DamagedResult(f"{path} is not a readable result ({str(error).splitlines()[0]})") from error
-    if "settings" in table.attrs and table.attrs.get("format") != FORMAT:
-        raise DamagedResult(f"{path} has another form than this version's")
-    if not COLUMNS.keys() <= set(table.columns) or not set(PROVENANCE) <= set(table.attrs):
-        raise DamagedResult(f"{path} is not a result of this project: it lacks columns or provenance")
-    try:
-        stored_experiment = Experiment(**table.attrs["settings"])
-    except (TypeError, ValueError) as error:
-        raise DamagedResult(f"{path} holds settings that this version does not know ({error})") from error
-    if experiment not in (None, stored_experiment):
-        raise DamagedResult(f"{path} holds a run of other settings than {experiment.address}")
-    return table
+        return _decoded(content, path, experiment)
+    except DamagedResult:
+        raise
+    except Exception as error:  # whatever damage can bring about when it is decoded
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise DamagedResult(f"{path} is not a readable result ({reason})") from error
 
 
 def experiment_of(path):
     """The settings of the run stored at `path`."""
     return Experiment(**load(path).attrs["settings"])
+
+
+def digest(table):
+    """SHA-256 of the table's columns, types, values and missing entries, and of its `attrs` other than the digest."""
+    of_run = {name: value for name, value in table.attrs.items() if name != "digest"}
+    found = hashlib.sha256(json.dumps(of_run, sort_keys=True).encode())
+    for name, column in table.items():
+        missing = column.isna()
+        if column.dtype == "string":
+            values = "\0".join(column.fillna("")).encode()
+        else:
+            values = column.fillna(0).to_numpy(column.dtype.name.lower()).tobytes()
+        found.update(f"{name} {column.dtype} {len(column)} {len(values)}\n".encode())
+        found.update(missing.to_numpy().tobytes())
+        found.update(values)
+    return found.hexdigest()
 
 
 def checkout():
@@ -104,6 +158,55 @@ def checkout():
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
     try:
+        if Path(git("rev-parse", "--show-toplevel")) != REPOSITORY:  # a copy inside some other repository
+            return {"commit": "unknown", "dirty": True}
         return {"commit": git("rev-parse", "HEAD"), "dirty": bool(git("status", "--porcelain", "--", ".", *DERIVED))}
     except (OSError, subprocess.CalledProcessError):  # no git, or no checkout
         return {"commit": "unknown", "dirty": True}
+
+
+def is_running(pid):
+    """Whether a process of this number is alive on this host."""
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def _decoded(content, path, experiment):
+    table = pd.read_parquet(io.BytesIO(content))
+    of_run = table.attrs
+    if "settings" in of_run and of_run.get("format") != FORMAT:
+        raise DamagedResult(f"{path} has another format than this version's")
+    if set(of_run) != set(PROVENANCE):
+        raise DamagedResult(f"{path} is not a result of this project: its provenance is not complete")
+    if of_run["digest"] != digest(table):
+        raise DamagedResult(f"{path} is damaged: its digest does not agree with its content")
+    try:
+        own = Experiment(**of_run["settings"])
+    except (TypeError, ValueError) as error:
+        raise DamagedResult(f"{path} holds settings that this version does not know ({error})") from error
+    if experiment not in (None, own):
+        raise DamagedResult(f"{path} holds a run of other settings than {experiment.address}")
+    try:
+        check(table, own, of_run)
+    except ValueError as error:
+        raise DamagedResult(f"{path} is not a whole result: {error}") from error
+    return table
+
+
+def _is_local(fs):
+    return isinstance(fs, LocalFileSystem)
+
+
+def _remove_partial_files(folder):
+    """Removes what writers that were killed have left in the folder."""
+    for partial in Path(folder).glob(f"*{PARTIAL}"):
+        *_, host, pid, _ = partial.name.rsplit(".", 3)
+        with contextlib.suppress(OSError):
+            if host == socket.gethostname() and pid.isdecimal():
+                dead = not is_running(int(pid))
+            else:
+                dead = time.time() - partial.stat().st_mtime > PARTIAL_KEPT_FOR
+            if dead:
+                partial.unlink()

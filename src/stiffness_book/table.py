@@ -1,8 +1,188 @@
-"""The tidy table of a run: its columns, and the quantities that its rows hold."""
+"""The tidy table of a run: its columns, the quantities in its rows, and what makes a table whole."""
+
+from dataclasses import dataclass
+from math import inf
+
+import numpy as np
 
 COLUMNS = {"stage": "int64", "step": "int64", "target_loss": "float64", "quantity": "string", "class_a": "Int16",
            "class_b": "Int16", "space": "string", "distance": "float64", "probe_images": "Int32", "value": "float64"}
+KINDS = ("sign", "cosine")  # of stiffness: of the first and of the third version of the paper
+SUMMARIES = ("within_class", "between_classes")
+PAIRS = ("all", "within_class")  # that a curve of stiffness against distance is over, each pair once
+SINGLE = "_single"  # ends the names of quantities measured with the loss in single precision
+STIFFNESS = (-1, 1)  # the range of a sign, a cosine and their means
+FARTHEST = 2  # the largest distance, 1 - cosine of opposite directions
+BIN = 0.05  # the width of a bin of distance; the same for all runs, so that curves can be averaged over seeds
+FEWEST_PAIRS = 20  # in a bin that is drawn, judged or searched for a zero: the mean of fewer signs is mostly noise
+FEW_PROBES = 1000  # up to this size of the probe set, signs are also measured with the loss in single precision
+ERROR_SIZES = (50, 100, 200, 500, 1000, 2000)  # of the probe set's subsets whose statistical error is stored
+ROUNDING = 1e-6  # by which a mean may leave its range
 
-FARTHEST = 2  # the largest distance there is, 1 - cosine of opposite directions
-BIN = 0.05  # the width of a bin of distance; the same for all runs, so that curves average over seeds
-FEWEST_PAIRS = 20  # in a bin that is drawn, judged or sought for a zero: the mean of fewer signs is mostly noise
+
+@dataclass(frozen=True)
+class Quantity:
+    """What a row's value means, and which columns tell apart the rows that one stage has of it.
+
+    may_be_missing: whether the value may be NaN.
+    """
+
+    meaning: str
+    range: tuple[float, float]
+    keys: tuple[str, ...] = ()
+    may_be_missing: bool = False
+
+
+_POSITIVE = (0, inf)
+_ZERO = "a gradient of zero has no cosine"
+QUANTITIES = {
+    **{f"class_stiffness_{kind}": Quantity(
+        "entry of the class stiffness matrix", STIFFNESS, ("class_a", "class_b"), kind == "cosine")
+       for kind in KINDS},
+    **{f"{summary}_{kind}": Quantity("mean of the matrix's diagonal, or of its other entries", STIFFNESS, (),
+                                     kind == "cosine")
+       for summary in SUMMARIES for kind in KINDS},
+    **{f"{summary}_{kind}_error": Quantity(
+        "jackknife error of the summary for a class-balanced subset of the probe set with `probe_images` images",
+        (0, 2), ("probe_images",), kind == "cosine") for summary in SUMMARIES for kind in KINDS},
+    **{f"{summary}_sign{SINGLE}": Quantity(
+        "the summary with the loss computed in single precision, where p - 1 is rounded", STIFFNESS)
+       for summary in SUMMARIES},
+    **{f"distance_curve_{pairs}_{kind}": Quantity(
+        f"mean stiffness in the bin of width {BIN} whose centre is `distance`, by the representation `space`",
+        STIFFNESS, ("space", "distance")) for pairs in PAIRS for kind in KINDS},
+    **{f"distance_pairs_{pairs}": Quantity("number of pairs in the bin", (1, inf), ("space", "distance"))
+       for pairs in PAIRS},
+    "stiff_domain_size_sign": Quantity(
+        "`zero_crossing` of the curve over all pairs; missing without one", (0, FARTHEST), ("space",), True),
+    **{f"critical_length_{kind}": Quantity("`critical_length`; missing where the fitted line does not fall",
+                                           (-inf, inf), ("space",), True) for kind in KINDS},
+    **{f"{split}_{measure}": Quantity(
+        f"{measure} in inference mode, "
+        + ("on a fixed set of training examples" if split == "train" else "on the whole validation split"), bounds)
+       for split in ("train", "validation") for measure, bounds in (("loss", _POSITIVE), ("accuracy", (0, 1)))},
+    "diverged": Quantity("1, at the step at which something was found not to be finite; the run ended there", (1, 1)),
+}
+
+
+class NotWhole(ValueError):
+    """A table that is not all of what its run should have measured; the message says what is wrong."""
+
+
+def spaces(experiment):
+    """The names of the representations in which distances are measured: input, layer 1, ..., logits."""
+    _, widths = experiment.layers
+    return ["input", *(f"layer {number}" for number in range(1, len(widths) + 1)), "logits"]
+
+
+def error_sizes(probe_size, num_classes):
+    """The sizes of the probe set's subsets, and the whole, that have jackknife errors: three images of each class."""
+    sizes = [size for size in ERROR_SIZES if size < probe_size]
+    return [size for size in (*sizes, probe_size) if size >= 3 * num_classes]
+
+
+def check(table, experiment, provenance):
+    """Raises NotWhole unless the table holds every quantity at every stage of the run, once, and within its range.
+
+    provenance: the run's; its class names, its `unreached` stage losses and its step of divergence are compared too.
+    """
+    table = table.copy(deep=False)
+    table.attrs = {}  # pandas copies them at every step, which takes most of the time
+    if list(table.columns) != list(COLUMNS):
+        raise NotWhole(f"its columns are {', '.join(map(str, table.columns))}; expected {', '.join(COLUMNS)}")
+    for name, dtype in COLUMNS.items():
+        if table[name].dtype != dtype:
+            raise NotWhole(f"its column {name} is {table[name].dtype}; expected {dtype}")
+    if unknown := set(table["quantity"].dropna()) - QUANTITIES.keys():
+        raise NotWhole(f"it has the unknown quantities {', '.join(sorted(unknown))}")
+    num_classes = _check_classes(provenance)
+    diverged = table[table["quantity"] == "diverged"]
+    _check_moments(table, experiment, provenance, diverged)
+    _check_values(table)
+    _check_rows(table[table["quantity"] != "diverged"], experiment, num_classes)
+
+
+def _check_classes(provenance):
+    names, groups = provenance["class_names"], provenance["super_classes"]
+    if not (isinstance(names, list) and names and all(isinstance(name, str) for name in names)):
+        raise NotWhole(f"its class names are {names!r}; expected a list of names")
+    if groups is not None and not (isinstance(groups, list) and len(groups) == len(names)):
+        raise NotWhole(f"it has super-classes for {len(groups)} classes; expected {len(names)}")
+    sizes = provenance["split_sizes"]
+    if set(sizes) != {"train", "validation"} or not all(type(n) is int and n > 0 for n in sizes.values()):
+        raise NotWhole(f"its split sizes are {sizes!r}; expected positive whole numbers of train and validation")
+    return len(names)
+
+
+def _check_moments(table, experiment, provenance, diverged):
+    """The stages and losses that were measured are those of the settings, up to where the run ended."""
+    step, unreached = provenance["diverged"], provenance["unreached"]
+    if diverged["step"].tolist() != ([] if step is None else [step]):
+        raise NotWhole(f"its row of divergence does not agree with its provenance, {step!r}")
+    measured = table[table["quantity"] != "diverged"]
+    steps = sorted(measured.loc[measured["target_loss"].isna(), "step"].unique().tolist())
+    losses = sorted(measured["target_loss"].dropna().unique().tolist(), reverse=True)
+    expected = [at for at in experiment.stages if step is None or at < step]
+    if steps != expected:
+        raise NotWhole(f"it was measured at steps {steps}; expected {expected}")
+    expected = [loss for loss in experiment.stage_losses if loss not in unreached]
+    if losses != expected:
+        raise NotWhole(f"it was measured at losses {losses}; expected {expected}, as {unreached} were not reached")
+    ranks = table["step"].rank(method="dense") - 1
+    if (table["stage"] != ranks).any():
+        raise NotWhole("its stages are not numbered in the order of steps")
+
+
+def _check_values(table):
+    for name, rows in table.groupby("quantity"):
+        quantity, values = QUANTITIES[name], rows["value"].to_numpy()
+        missing = np.isnan(values)
+        if missing.any() and not quantity.may_be_missing:
+            raise NotWhole(f"{name} is missing in {missing.sum()} of {len(values)} rows")
+        values = values[~missing]
+        low, high = quantity.range
+        if not (np.isfinite(values) & (values >= low - ROUNDING) & (values <= high + ROUNDING)).all():
+            raise NotWhole(f"{name} is between {values.min():g} and {values.max():g}; "
+                           f"expected finite numbers from {low:g} to {high:g}")
+    if table["quantity"].isna().any():
+        raise NotWhole("it has rows without a quantity")
+
+
+def _check_rows(table, experiment, num_classes):
+    """Each stage has each row that it must have, once."""
+    all_keys = ["class_a", "class_b", "space", "distance", "probe_images"]
+    stages = len(table[["step", "target_loss"]].drop_duplicates())
+    expected = {  # by keys
+        (): 1, ("class_a", "class_b"): num_classes**2, ("space",): len(spaces(experiment)),
+        ("probe_images",): len(error_sizes(experiment.probe_size, num_classes)),
+    }
+    by_name = dict(iter(table.groupby("quantity")))
+    for name, quantity in QUANTITIES.items():
+        if name == "diverged" or (name.endswith(SINGLE) and experiment.probe_size > FEW_PROBES):
+            continue
+        rows = by_name.get(name, table[:0])
+        keys = list(quantity.keys)
+        if rows[keys].isna().any(axis=None) or rows[[key for key in all_keys if key not in keys]].notna().any(axis=None):
+            raise NotWhole(f"{name} has keys that it should not have, or lacks some; expected {', '.join(keys) or 'none'}")
+        if rows.duplicated(["step", "target_loss", *keys]).any():
+            raise NotWhole(f"{name} has rows twice")
+        known = {"class_a": range(num_classes), "class_b": range(num_classes), "space": spaces(experiment),
+                 "probe_images": error_sizes(experiment.probe_size, num_classes)}
+        for key in set(keys) & known.keys():
+            if unknown := set(rows[key]) - set(known[key]):
+                raise NotWhole(f"{name} has the unknown {key} {', '.join(map(str, sorted(unknown)))}")
+        if quantity.keys in expected and len(rows) != stages * expected[quantity.keys]:
+            raise NotWhole(f"{name} has {len(rows)} rows; expected {expected[quantity.keys]} at each of {stages} stages")
+    for pairs in PAIRS:  # how many bins are filled depends on the data
+        bins = ["step", "target_loss", "space", "distance"]
+        curve, numbers = (by_name.get(name, table[:0])[bins].sort_values(bins, ignore_index=True)
+                          for name in (f"distance_curve_{pairs}_sign", f"distance_pairs_{pairs}"))
+        if not curve.equals(numbers):
+            raise NotWhole(f"distance_curve_{pairs}_sign and distance_pairs_{pairs} have different bins")
+        # the representation of a layer may have died, an input never
+        if pairs == "all" and len(curve[curve["space"] == "input"].drop_duplicates(bins[:2])) != stages:
+            raise NotWhole(f"distance_curve_{pairs}_sign lacks the input at some stage")
+    entries = [by_name[f"class_stiffness_{kind}"].sort_values(["step", "target_loss", "class_a", "class_b"])
+               for kind in KINDS] if stages else []
+    if entries and (entries[0]["value"].to_numpy()[entries[1]["value"].isna()] != 0).any():
+        raise NotWhole("cosines are missing where signs are not 0")

@@ -14,37 +14,39 @@ from stiffness import measures
 from stiffness.callback import StiffnessCallback
 from stiffness.gram import gradient_gram
 from stiffness_book import data, networks
-from stiffness_book.table import BIN, COLUMNS, FARTHEST, FEWEST_PAIRS
+from stiffness_book.table import (
+    BIN,
+    COLUMNS,
+    FARTHEST,
+    FEW_PROBES,
+    FEWEST_PAIRS,
+    QUANTITIES,
+    error_sizes,
+)
 
 FIXED_SET = 5000  # training examples on which the training loss of a stage is measured, in inference mode
 STEPS_PER_EXECUTION = 50  # beyond this, longer executions are no faster
 EVALUATED_AT_ONCE = 1000  # examples; more are no faster
 DISTANCE_BINS = np.linspace(0, FARTHEST, round(FARTHEST / BIN) + 1)
-FEW_PROBES = 1000  # up to so many, the signs with the loss in single precision are measured too
-ERROR_SIZES = (50, 100, 200, 500, 1000, 2000)  # of the probe set's subsets whose statistical error is stored
 
 
 def train(experiment, *, progress=True):
-    """Runs the experiment; returns its tidy table, and of its data the split sizes used and the classes' names.
+    """Runs the experiment; returns its tidy table, and what is told of its data and of its end beside it.
 
-    The table's columns are stage, step, target_loss (the stage loss that was awaited, else missing), quantity,
-    class_a, class_b, space, distance, probe_images (each missing where it does not apply), value. A stage loss that is
-    not reached by max_steps has no rows. Quantities, KIND being sign or cosine:
+    The table is described in `stiffness_book.table`. The second value is a dictionary: `split_sizes` (the numbers of
+    examples used), `class_names`, `super_classes` (of each class, or None), `diverged` and `unreached`.
 
-    - those of `StiffnessCallback`; within_class_KIND_error and between_classes_KIND_error, their `jackknife_errors`
-      for class-balanced subsets of the probe set and for the whole, of probe_images images;
-    - within_class_sign_single, between_classes_sign_single: the same signs where the loss is computed in single
-      precision and p - 1 is rounding, as in any framework's training step; for probe sets of up to 1,000 images;
-    - by `space`: "input", "layer 1", ..., "logits", the vectors between whose directions the distance is 1 - cosine:
-      distance_curve_PAIRS_KIND, mean stiffness in the bin of width 0.05 whose centre is `distance`, and
-      distance_pairs_PAIRS, its number of pairs, PAIRS being all or within_class, each pair once;
-      stiff_domain_size_sign, the `zero_crossing` of the curve over all pairs; critical_length_KIND;
-    - train_loss, train_accuracy (on a fixed subset of the training examples, with the labels that were trained on),
-      validation_loss, validation_accuracy (on the whole validation split), all in inference mode.
+    A run diverges if its loss, or something that is measured, is not finite. It ends there: `diverged` is the step at
+    which that was found, the table has a row for it, and the stages before it are kept. Otherwise `diverged` is None.
+    `unreached` lists the stage losses without a measurement. Raises ValueError for sizes that the data does not have.
 
     The same seed gives the same numbers on one machine with the same number of threads.
     """
-    dataset = data.standardise(data.load(experiment.dataset), unit_length=experiment.unit_length)
+    dataset = data.load(experiment.dataset)
+    if experiment.probe_size < 2 * dataset.num_classes:
+        raise ValueError(f"probe_size is {experiment.probe_size}; {experiment.dataset} has {dataset.num_classes} classes, "
+                         f"and a pair needs two images of a class: expected at least {2 * dataset.num_classes}")
+    dataset = data.standardise(dataset, unit_length=experiment.unit_length)
     train_split = _training_examples(dataset.train, experiment)
     keras.utils.set_random_seed(experiment.seed)
     model = networks.build(experiment, dataset.train.inputs.shape[1:], dataset.num_classes)
@@ -61,6 +63,8 @@ def train(experiment, *, progress=True):
     model.fit(batches, epochs=1, steps_per_epoch=_last_step(experiment), callbacks=[recorder],
               shuffle=False, verbose=0)
     return recorder.table, {
+        "diverged": recorder.diverged,
+        "unreached": recorder.awaited,
         "split_sizes": {"train": len(train_split), "validation": len(dataset.validation)},
         "class_names": list(dataset.class_names),
         "super_classes": dataset.super_names and [dataset.super_names[index] for index in dataset.super_labels],
@@ -100,12 +104,12 @@ class StageRecorder(StiffnessCallback):
         size = min(FIXED_SET, len(train_split))
         self.splits = {"train": train_split.take(np.sort(rng.choice(len(train_split), size, replace=False))),
                        "validation": dataset.validation}
-        subsets = [data.probe_indices(probe.labels, n, experiment.probe_seed) for n in ERROR_SIZES if n < len(probe)]
-        self.subsets = [chosen for chosen in (*subsets, np.arange(len(probe)))
-                        if len(chosen) >= 3 * dataset.num_classes]  # fewer have no jackknife error
+        self.subsets = [data.probe_indices(probe.labels, n, experiment.probe_seed) if n < len(probe)
+                        else np.arange(len(probe)) for n in error_sizes(len(probe), dataset.num_classes)]
         once = np.triu(np.ones((len(probe), len(probe)), bool), 1)
         self.pairs = {"all": once, "within_class": once & (probe.labels[:, None] == probe.labels)}
         self.awaited = list(experiment.stage_losses)
+        self.diverged = None
         self.check_every = experiment.check_every
         self.last_step = max(experiment.stages, default=0)
         self.bar = tqdm(total=_last_step(experiment), desc=experiment.address, unit="step", disable=not progress)
@@ -122,12 +126,15 @@ class StageRecorder(StiffnessCallback):
         self.evaluate = _evaluation(model)
 
     def measure(self):
-        rows = super().measure()
+        losses = self.loss_rows()
+        _check_finite(losses)
+        rows = super().measure() + losses
         if len(self.x) <= FEW_PROBES:
             sign = gradient_gram(self.model, self.x, self.y, loss=_in_single_precision).sign()
             C = measures.class_stiffness(sign, self.labels, num_classes=self.num_classes)
             rows += [{"quantity": "within_class_sign_single", "value": measures.within_class(C)},
                      {"quantity": "between_classes_sign_single", "value": measures.between_classes(C)}]
+        _check_finite(rows)
         return rows
 
     def rows_of(self, stiffness):
@@ -136,6 +143,10 @@ class StageRecorder(StiffnessCallback):
         for space, vectors in spaces.items():
             distance = _distances(vectors.reshape(len(vectors), -1))
             rows += [{"space": space, **row} for row in self.distance_rows(stiffness, distance)]
+        return rows
+
+    def loss_rows(self):
+        rows = []
         for name, split in self.splits.items():
             loss, accuracy = self.evaluate(split)
             rows += [{"quantity": f"{name}_loss", "value": loss}, {"quantity": f"{name}_accuracy", "value": accuracy}]
@@ -172,9 +183,20 @@ class StageRecorder(StiffnessCallback):
         return rows
 
     def on_train_batch_end(self, batch, logs=None):
-        super().on_train_batch_end(batch, logs)
         step = self._step()
         self.bar.update(step - self.bar.n)
+        try:
+            _check_finite([{"quantity": "train_loss", "value": float(logs["loss"])}])
+            super().on_train_batch_end(batch, logs)
+            self.look_for_losses(step)
+        except FloatingPointError:
+            self.diverged = step
+            self.rows.append({"step": step, "quantity": "diverged", "value": 1.0})
+            self.model.stop_training = True
+        if not self.awaited and step >= self.last_step:
+            self.model.stop_training = True
+
+    def look_for_losses(self, step):
         if self.awaited and step % self.check_every == 0:
             loss, _ = self.evaluate(self.splits["train"], up_to=self.awaited[0])
             reached = [target for target in self.awaited if loss <= target]
@@ -182,11 +204,16 @@ class StageRecorder(StiffnessCallback):
                 rows = self.measure()
                 self.awaited = self.awaited[len(reached):]
                 self.rows += [{"step": step, "target_loss": target, **row} for target in reached for row in rows]
-        if not self.awaited and step >= self.last_step:
-            self.model.stop_training = True
 
     def on_train_end(self, logs=None):
         self.bar.close()
+
+
+def _check_finite(rows):
+    for row in rows:
+        value = row["value"]
+        if np.isinf(value) or (np.isnan(value) and not QUANTITIES[row["quantity"]].may_be_missing):
+            raise FloatingPointError(f"{row['quantity']} is {value}")
 
 
 def _in_single_precision(labels, logits):

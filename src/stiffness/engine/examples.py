@@ -218,11 +218,15 @@ def check_loss(loss, y, x_name, predictions, variables):
                          "what the output passes on; make what uses them a part of the model")
 
 
+class NotFinite(ValueError, FloatingPointError):
+    """A loss or a gradient is infinite or NaN."""
+
+
 def check_finite(losses, scales, start, x_name):
     """scales: of the gradients, or None."""
     for values, name in ((losses, "loss"), (scales, "gradient of the loss")):
         finite = True if values is None else np.isfinite(values := ops.convert_to_numpy(values))
         if not np.all(finite):
             first = int(np.argmin(finite))
-            raise ValueError(f"the {name} of example {start + first} of {x_name} is {values[first]}; expected a finite "
+            raise NotFinite(f"the {name} of example {start + first} of {x_name} is {values[first]}; expected a finite "
                              "number: look at its input and label, and at the weights")
