@@ -143,9 +143,9 @@ def _load_tfds(name):
         train, validation = (tfds.as_numpy(builder.as_dataset(split=split, batch_size=-1))
                              for split in ("train", _VALIDATION.get(name, "test")))
     except (tf.errors.OpError, OSError, ValueError) as error:  # a shard is missing or damaged
-        raise DataUnavailable(f"{name} in {builder.data_dir} cannot be read ({str(error).splitlines()[0]}). Delete that "
-                              "folder, and the data set is downloaded anew; or set TFDS_DATA_DIR to a folder with whole "
-                              "prepared TensorFlow Datasets.") from error
+        raise DataUnavailable(f"{name} in {builder.data_dir} cannot be read ({str(error).splitlines()[0]}). Delete "
+                              "that folder, and the data set is downloaded again; or set TFDS_DATA_DIR to a folder "
+                              "of complete prepared TensorFlow Datasets.") from error
     features = builder.info.features
     super_labels = super_names = None
     if "coarse_label" in features:

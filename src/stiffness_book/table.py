@@ -117,6 +117,8 @@ def _check_classes(provenance):
 def _check_moments(table, experiment, provenance, diverged):
     """The stages and losses that were measured are those of the settings, up to where the run ended."""
     step, unreached = provenance["diverged"], provenance["unreached"]
+    if not isinstance(unreached, list) or set(unreached) - set(experiment.stage_losses):
+        raise NotWhole(f"its unreached losses are {unreached!r}; expected some of {list(experiment.stage_losses)}")
     if diverged["step"].tolist() != ([] if step is None else [step]):
         raise NotWhole(f"its row of divergence does not agree with its provenance, {step!r}")
     measured = table[table["quantity"] != "diverged"]
@@ -162,8 +164,10 @@ def _check_rows(table, experiment, num_classes):
             continue
         rows = by_name.get(name, table[:0])
         keys = list(quantity.keys)
-        if rows[keys].isna().any(axis=None) or rows[[key for key in all_keys if key not in keys]].notna().any(axis=None):
-            raise NotWhole(f"{name} has keys that it should not have, or lacks some; expected {', '.join(keys) or 'none'}")
+        others = [key for key in all_keys if key not in keys]
+        if rows[keys].isna().any(axis=None) or rows[others].notna().any(axis=None):
+            raise NotWhole(f"{name} has keys that it should not have, or lacks some; "
+                           f"expected {', '.join(keys) or 'none'}")
         if rows.duplicated(["step", "target_loss", *keys]).any():
             raise NotWhole(f"{name} has rows twice")
         known = {"class_a": range(num_classes), "class_b": range(num_classes), "space": spaces(experiment),
@@ -172,7 +176,8 @@ def _check_rows(table, experiment, num_classes):
             if unknown := set(rows[key]) - set(known[key]):
                 raise NotWhole(f"{name} has the unknown {key} {', '.join(map(str, sorted(unknown)))}")
         if quantity.keys in expected and len(rows) != stages * expected[quantity.keys]:
-            raise NotWhole(f"{name} has {len(rows)} rows; expected {expected[quantity.keys]} at each of {stages} stages")
+            raise NotWhole(f"{name} has {len(rows)} rows; "
+                           f"expected {expected[quantity.keys]} at each of {stages} stages")
     for pairs in PAIRS:  # how many bins are filled depends on the data
         bins = ["step", "target_loss", "space", "distance"]
         curve, numbers = (by_name.get(name, table[:0])[bins].sort_values(bins, ignore_index=True)

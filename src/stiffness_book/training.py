@@ -44,8 +44,9 @@ def train(experiment, *, progress=True):
     """
     dataset = data.load(experiment.dataset)
     if experiment.probe_size < 2 * dataset.num_classes:
-        raise ValueError(f"probe_size is {experiment.probe_size}; {experiment.dataset} has {dataset.num_classes} classes, "
-                         f"and a pair needs two images of a class: expected at least {2 * dataset.num_classes}")
+        raise ValueError(f"probe_size is {experiment.probe_size}; {experiment.dataset} has {dataset.num_classes} "
+                         "classes, and a pair needs two images of a class: expected at least "
+                         f"{2 * dataset.num_classes}")
     dataset = data.standardise(dataset, unit_length=experiment.unit_length)
     train_split = _training_examples(dataset.train, experiment)
     keras.utils.set_random_seed(experiment.seed)

@@ -1,5 +1,10 @@
 """The data sets: the embedded one always, the downloaded ones where they are at hand."""
 
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -72,4 +77,21 @@ def test_not_there_and_not_downloadable(tmp_path, monkeypatch):
     monkeypatch.setattr(data, "getproxies", dict)
     data.load.cache_clear()
     with pytest.raises(data.DataUnavailable, match=r"Set TFDS_DATA_DIR .* embedded alternative, dataset 'digits'"):
+        data.load("mnist")
+
+
+@pytest.mark.parametrize("damage", ["missing", "damaged"])
+def test_a_shard_that_is_missing_or_damaged_is_told_with_its_remedy(damage, tmp_path, monkeypatch):
+    if not data.is_available("mnist"):
+        pytest.skip("mnist is not at hand; TFDS_DATA_DIR names a folder of prepared data sets")
+    shutil.copytree(Path(os.environ["TFDS_DATA_DIR"]) / "mnist", tmp_path / "mnist", copy_function=shutil.copy)
+    subprocess.run(["chmod", "-R", "u+w", tmp_path], check=True)
+    shard = next(tmp_path.glob("mnist/*/*-train.tfrecord-00000-of-*"))
+    if damage == "missing":
+        shard.unlink()
+    else:
+        shard.write_bytes(shard.read_bytes()[:100_000] + b"x" * 1000)
+    monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path))
+    data.load.cache_clear()
+    with pytest.raises(data.DataUnavailable, match=f"mnist in {tmp_path}.* cannot be read .*Delete that folder"):
         data.load("mnist")

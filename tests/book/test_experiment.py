@@ -1,5 +1,6 @@
 """Settings: what is refused, and that equal settings have one address."""
 
+import numpy as np
 import pytest
 
 from stiffness_book.experiment import Experiment
@@ -15,8 +16,10 @@ def test_every_setting_changes_the_address():
              "probe_seed": 1,
              "stages": (0, 7), "stage_losses": (0.5,), "max_steps": 10, "check_every": 10}
     assert other.keys() == Experiment().settings().keys()
-    addresses = {Experiment(**{name: value}).address for name, value in other.items()} | {Experiment().address}
-    assert len(addresses) == len(other) + 1
+    searching = {"stage_losses": (0.1,)}  # the last two bound a search for losses, and mean nothing without
+    addresses = {Experiment(**searching | {name: value}).address for name, value in other.items()}
+    assert len(addresses | {Experiment(**searching).address}) == len(other) + 1
+    assert len({Experiment(**{name: value}).address for name, value in other.items()}) == len(other) - 1
 
 
 def test_a_network_is_its_kind_and_widths():
@@ -48,8 +51,40 @@ def test_wrong_values_are_named(wrong, match):
         Experiment(**wrong)
 
 
-@pytest.mark.parametrize("wrong", [{"seed": 1.5}, {"batch_size": "32"}, {"learning_rate": "fast"}, {"seed": True}])
+@pytest.mark.parametrize("same", [
+    ({"learning_rate": 1}, {"learning_rate": 1.0}, {"learning_rate": np.float32(1)}),
+    ({"seed": 3}, {"seed": 3.0}, {"seed": np.int64(3)}),
+    ({"stages": (0, 10)}, {"stages": [0, 10.0]}, {"stages": np.array([0, 10])}),
+    ({"unit_length": False}, {"unit_length": "false"}, {"unit_length": "False"}, {"unit_length": np.False_}, {}),
+    ({"unit_length": True}, {"unit_length": "true"}),
+    ({}, {"max_steps": 7}, {"check_every": 3}),  # they bound a search for losses, which there is not
+], ids=str)
+def test_settings_that_mean_the_same_have_one_address(same):
+    first, *others = (Experiment(**settings) for settings in same)
+    for other in others:
+        assert other == first and other.address == first.address and other.settings() == first.settings()
+
+
+@pytest.mark.parametrize("wrong", [
+    {"seed": 1.5}, {"batch_size": "32"}, {"learning_rate": "fast"}, {"seed": True}, {"seed": "abc"},
+    {"train_size": 100.5}, {"train_size": "all"}, {"learning_rate": float("inf")}, {"learning_rate": float("nan")},
+    {"learning_rate": True}, {"learning_rate": None}, {"unit_length": 0}, {"unit_length": 1}, {"unit_length": "no"},
+    {"unit_length": None}, {"dataset": 7}, {"network": None}, {"stages": 5}, {"stages": "0"}, {"stages": (0, 1.5)},
+    {"stages": ("0",)}, {"stage_losses": (float("inf"),)}, {"probe_size": float("inf")}, {"max_steps": [1]},
+], ids=str)
 def test_wrong_types_are_named(wrong):
     name, = wrong
-    with pytest.raises(TypeError, match=f"{name} is"):
+    with pytest.raises(TypeError, match=rf"{name} is .*; expected"):
         Experiment(**wrong)
+
+
+@pytest.mark.parametrize("network", ["fc-007", "fc-0", "fc-1e3", "FC-10", "fc--5", "fc-5.0", "fc-\u0665", "fc- 5"])
+def test_networks_are_written_in_one_way(network):
+    with pytest.raises(ValueError, match=r"network is .*; expected a kind"):
+        Experiment(network=network)
+
+
+@pytest.mark.parametrize("name", ["seed", "probe_seed"])
+def test_seeds_are_not_negative(name):
+    with pytest.raises(ValueError, match=f"{name} is -2; expected 0 or more"):
+        Experiment(**{name: -2})

@@ -1,16 +1,26 @@
-"""Stored runs: written whole, checked when read, set aside when damaged, computed when missing."""
+"""Stored runs: written whole, checked when read, set aside when damaged, computed when missing.
 
+Each damage is done to a real file.
+"""
+
+import os
 import shutil
+import signal
+import socket
 import subprocess
 import sys
+import textwrap
+import time
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
 from stiffness_book import data, store, sweep
 from stiffness_book.experiment import Experiment
+from stiffness_book.table import COLUMNS
 
 EXPERIMENT = Experiment(dataset="digits", network="fc-16", probe_size=30, train_size=200, stages=(0, 5))
 REPOSITORY = store.REPOSITORY
@@ -22,7 +32,7 @@ def computed(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("STIFFNESS_RESULTS", str(tmp_path_factory.mktemp("computed")))
         sweep.table_of([EXPERIMENT], progress=False)
-        return store.path_of(EXPERIMENT)
+        return Path(store.path_of(EXPERIMENT))
 
 
 @pytest.fixture
@@ -35,7 +45,7 @@ def test_computed_once_then_read(stored):
     before = stored.read_bytes()  # the moment of computing is inside
     table = sweep.table_of([EXPERIMENT, EXPERIMENT], progress=False)
     assert stored.read_bytes() == before
-    assert table["seed"].unique().tolist() == [0] and {*store.COLUMNS, "seed"} == {*table.columns}
+    assert table["seed"].unique().tolist() == [0] and {*COLUMNS, "seed"} == {*table.columns}
     assert len(table) == 2 * len(store.load(stored))
 
 
@@ -68,13 +78,17 @@ def test_missing_data_is_told_apart(results_folder, monkeypatch):
 
 
 def test_provenance_is_inside(stored):
-    inside = pd.read_parquet(stored).attrs
+    inside = store.load(stored).attrs
     assert set(store.PROVENANCE) == inside.keys()
     assert inside["settings"] == EXPERIMENT.settings()
     assert inside["split_sizes"] == {"train": 200, "validation": 597}
     assert inside["class_names"] == list("0123456789") and inside["super_classes"] is None
+    assert inside["diverged"] is None and inside["unreached"] == []
     assert len(inside["commit"]) == 40 or inside["commit"] == "unknown"
     assert store.provenance([EXPERIMENT])["wall_time_s"].item() > 0
+
+
+# --- damaged bytes ----------------------------------------------------------------------------------------------------
 
 
 def truncate(path):
@@ -85,7 +99,6 @@ def flip(path):
     file = pq.ParquetFile(path)
     values = file.metadata.row_group(0).column(file.schema_arrow.get_field_index("value"))
     content = bytearray(path.read_bytes())
-    # among the numbers, which have a checksum; the headers between them have none
     start = values.dictionary_page_offset or values.data_page_offset
     content[start + values.total_compressed_size - 9] ^= 0xFF
     path.write_bytes(content)
@@ -100,29 +113,170 @@ def foreign(path):
 
 
 def other_settings(path):
+    rewrite(path, settings={**EXPERIMENT.settings(), "seed": 7})
+
+
+def older_format(path):
+    rewrite(path, format=3)
+
+
+def changed_number(path):
     table = pd.read_parquet(path)
-    table.attrs["settings"]["seed"] = 7
+    table.loc[5, "value"] += 1e-9
     table.to_parquet(path)
 
 
-def older_form(path):
+def changed_provenance(path):
     table = pd.read_parquet(path)
-    del table.attrs["format"]
-    table.drop(columns="space").to_parquet(path)
+    table.attrs["device"] = "another"
+    table.to_parquet(path)
 
 
-DAMAGES = {truncate: "not a readable result", flip: "not a readable result", empty: "not a readable result",
+def rewrite(path, table=None, **of_run):
+    """The file with another table or provenance, and a digest that agrees with it."""
+    table = pd.read_parquet(path) if table is None else table
+    table.attrs = {**pd.read_parquet(path).attrs, **of_run}
+    table.attrs["digest"] = store.digest(table)
+    table.to_parquet(path)
+
+
+DAMAGES = {truncate: "not a readable result", flip: "not a readable result|its digest", empty: "not a readable result",
            foreign: "not a result of this project", other_settings: "a run of other settings",
-           older_form: "another form"}
+           older_format: "another format", changed_number: "its digest does not agree",
+           changed_provenance: "its digest does not agree"}
 
 
 @pytest.mark.parametrize("damage, reason", DAMAGES.items(), ids=lambda value: getattr(value, "__name__", ""))
 def test_a_damaged_file_is_named_and_set_aside(stored, damage, reason):
     damage(stored)
     damaged = stored.read_bytes()
-    with pytest.warns(UserWarning, match=f"{stored.name}.* {reason}.* set aside"):
+    with pytest.warns(UserWarning, match=f"{stored.name}.* ({reason}).* set aside"):
         assert store.stored(EXPERIMENT) is None
     assert stored.with_suffix(".parquet.set-aside").read_bytes() == damaged and not stored.exists()
+
+
+def refused_or_harmless(path, content, at, bit, whole):
+    changed = bytearray(content)
+    changed[at] ^= 1 << bit
+    path.write_bytes(changed)
+    try:
+        table = store.load(path, EXPERIMENT)
+    except store.DamagedResult as damage:
+        assert path.name in str(damage)
+        return
+    pd.testing.assert_frame_equal(table, whole, check_exact=True)
+    assert table.attrs == whole.attrs
+
+
+def flips(content):
+    """Places in the footer, then in the body."""
+    footer = int.from_bytes(content[-8:-4], "little") + 8
+    return range(len(content) - footer, len(content)), range(len(content) - footer)
+
+
+def test_one_flipped_bit_is_refused_or_harmless(stored):
+    whole, content = store.load(stored), stored.read_bytes()
+    rng = np.random.default_rng(0)
+    for places, number in zip(flips(content), (300, 100)):
+        for at in rng.choice(places, number, replace=False):
+            refused_or_harmless(stored, content, at, rng.integers(8), whole)
+
+
+@pytest.mark.slow
+def test_a_flipped_bit_in_each_byte_of_the_footer_is_refused_or_harmless(stored):
+    whole, content = store.load(stored), stored.read_bytes()
+    for at in flips(content)[0]:
+        refused_or_harmless(stored, content, at, at % 8, whole)
+
+
+def test_truncated_anywhere_is_refused(stored):
+    content = stored.read_bytes()
+    for length in np.random.default_rng(0).integers(0, len(content), 30):
+        stored.write_bytes(content[:length])
+        with pytest.raises(store.DamagedResult, match=stored.name):
+            store.load(stored, EXPERIMENT)
+
+
+# --- whole, but wrong -------------------------------------------------------------------------------------------------
+
+
+def of(table, name):
+    return table["quantity"] == name
+
+
+WRONG_TABLES = {
+    "no rows": (lambda t: t[:0], "was measured at steps"),
+    "few rows": (lambda t: t[:519], "was measured at steps|rows; expected"),
+    "a stage less": (lambda t: t[t["step"] == 0], r"steps .0.; expected .0, 5."),
+    "a quantity less": (lambda t: t[~of(t, "train_loss")], "train_loss has 0 rows"),
+    "a class pair less": (lambda t: t.drop(t.index[of(t, "class_stiffness_sign")][7]), "class_stiffness_sign has 199"),
+    "all NaN": (lambda t: t.assign(value=np.nan), "is missing in"),
+    "one NaN": (lambda t: t.assign(value=t["value"].mask(of(t, "validation_loss"))), "validation_loss is missing"),
+    "infinite": (lambda t: t.assign(value=t["value"].mask(of(t, "train_loss"), np.inf)), "expected finite"),
+    "beyond its range": (lambda t: t.assign(value=t["value"].mask(of(t, "train_accuracy"), 1.5)), "from 0 to 1"),
+    "strings": (lambda t: t.assign(value=t["value"].astype("string")), "column value is string"),
+    "rows twice": (lambda t: pd.concat([t, t], ignore_index=True), "rows twice"),
+    "an extra column": (lambda t: t.assign(extra=1), "columns are .*extra"),
+    "a column less": (lambda t: t.drop(columns="space"), "columns are"),
+    "an unknown quantity": (lambda t: t.assign(quantity=t["quantity"].replace("train_loss", "loss")), "unknown"),
+    "an unknown space": (lambda t: t.assign(space=t["space"].replace("layer 1", "layer 2")), "unknown space layer 2"),
+    "other bins": (lambda t: t.drop(t.index[of(t, "distance_pairs_all")][3]), "different bins"),
+}
+
+
+@pytest.mark.parametrize("name", WRONG_TABLES)
+def test_whole_but_wrong_is_refused(stored, name):
+    change, reason = WRONG_TABLES[name]
+    rewrite(stored, change(pd.read_parquet(stored)).reset_index(drop=True))
+    with pytest.raises(store.DamagedResult, match=f"{stored.name}.*({reason})"):
+        store.load(stored, EXPERIMENT)
+
+
+DEEP = "[" * 100_000 + "]" * 100_000
+ODD = {
+    "3 class names of 10": {"class_names": ["a", "b", "c"]},
+    "no class names": {"class_names": None},
+    "super-classes of some": {"super_classes": ["a"]},
+    "a negative split": {"split_sizes": {"train": -1, "validation": 597}},
+    "settings null": {"settings": None},
+    "settings a list": {"settings": []},
+    "a number for the network": {"settings": {**EXPERIMENT.settings(), "network": 7}},
+    "Infinity for a seed": {"settings": {**EXPERIMENT.settings(), "seed": float("inf")}},
+    "an unknown setting": {"settings": {**EXPERIMENT.settings(), "colour": "red"}},
+    "unreached a number": {"unreached": 1},
+    "diverged unlike the table": {"diverged": 5},
+    "diverged a text": {"diverged": "soon"},
+    "format a list": {"format": []},
+}
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_odd_metadata_is_refused(stored, name):
+    rewrite(stored, **ODD[name])
+    with pytest.raises(store.DamagedResult, match=stored.name):
+        store.load(stored, EXPERIMENT)
+    with pytest.warns(UserWarning, match="set aside"):
+        assert store.stored(EXPERIMENT) is None
+
+
+@pytest.mark.parametrize("metadata", [b"null", b"[]", b"7", b"{", DEEP.encode(), b'{"format": Infinity}', b"\xff"],
+                         ids=["null", "list", "number", "half", "deep nesting", "Infinity", "no text"])
+def test_metadata_that_is_no_provenance_is_refused(stored, metadata):
+    table = pq.read_table(stored)
+    pq.write_table(table.replace_schema_metadata({**table.schema.metadata, b"PANDAS_ATTRS": metadata}), stored)
+    with pytest.raises(store.DamagedResult, match=stored.name):
+        store.load(stored, EXPERIMENT)
+
+
+def test_a_table_that_is_not_whole_is_not_stored(stored, results_folder):
+    table = store.load(stored)
+    before = stored.read_bytes()
+    with pytest.raises(ValueError, match="was measured at steps"):
+        store.save(table[table["step"] == 0], stored)
+    assert stored.read_bytes() == before
+
+
+# --- writing ----------------------------------------------------------------------------------------------------------
 
 
 def test_a_damaged_file_is_computed_again(stored):
@@ -133,21 +287,78 @@ def test_a_damaged_file_is_computed_again(stored):
     pd.testing.assert_frame_equal(again.drop(columns="seed"), whole)
 
 
-def test_written_whole_or_not_at_all(stored, monkeypatch):
-    before = stored.read_bytes()
+def test_a_damage_that_cannot_be_set_aside_is_named_first(stored, monkeypatch):
+    truncate(stored)
 
-    def interrupted(self, path, **_):
-        Path(path).write_bytes(b"half")
+    def read_only(*_):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(os, "replace", read_only)  # root may write to folders that are read-only
+    with pytest.raises(store.DamagedResult, match=f"{stored.name} is not .*could not be set aside .*Permission"):
+        store.stored(EXPERIMENT)
+
+
+def test_written_whole_or_not_at_all(stored, monkeypatch):
+    table, before = store.load(stored), stored.read_bytes()
+
+    def interrupted(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(pd.DataFrame, "to_parquet", interrupted)
+    monkeypatch.setattr(os, "replace", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        store.save(pd.DataFrame({"a": [1]}), stored)
+        store.save(table, stored)
     assert stored.read_bytes() == before and [p.name for p in stored.parent.iterdir()] == [stored.name]
 
 
+def test_a_full_disk_is_named_and_loses_nothing(stored):
+    table, before = store.load(stored), stored.read_bytes()
+    code = textwrap.dedent(f"""
+        import resource, signal
+        from stiffness_book import store
+        table = store.load({str(stored)!r})
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000))
+        store.save(table, {str(stored)!r})
+    """)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 1 and "OSError" in done.stderr and "too large" in done.stderr
+    assert stored.read_bytes() == before and [p.name for p in stored.parent.iterdir()] == [stored.name]
+    pd.testing.assert_frame_equal(store.load(stored), table)
+
+
+def test_what_killed_writers_leave_is_removed(stored):
+    code = textwrap.dedent(f"""
+        import os, signal
+        from stiffness_book import store
+        table = store.load({str(stored)!r})
+        os.replace = lambda *_: os.kill(os.getpid(), signal.SIGKILL)  # between writing and renaming
+        store.save(table, {str(stored)!r})
+    """)
+    killed = subprocess.run([sys.executable, "-c", code])
+    left = list(stored.parent.glob("*.partial"))
+    assert killed.returncode == -signal.SIGKILL and len(left) == 1
+    alive = stored.with_name(f"{stored.name}.{socket.gethostname()}.{os.getppid()}.partial")
+    elsewhere, old = (stored.with_name(f"{stored.name}.{host}.1.partial") for host in ("elsewhere", "long-ago"))
+    for path in (alive, elsewhere, old):
+        path.write_bytes(b"half")
+    os.utime(old, (time.time() - 1e6,) * 2)
+    store.save(store.load(stored), stored.with_name("other.parquet"))
+    assert {*stored.parent.glob("*.partial")} == {alive, elsewhere}
+
+
+def test_a_copy_inside_another_repository_has_no_commit(tmp_path):
+    subprocess.run(["git", "init", "-q", tmp_path], check=True)
+    subprocess.run(["git", "-C", tmp_path, "-c", "user.name=a", "-c", "user.email=a@b", "commit", "-q", "--allow-empty",
+                    "-m", "of another project"], check=True)
+    shutil.copytree(REPOSITORY / "src", tmp_path / "copy" / "src", ignore=shutil.ignore_patterns("__pycache__"))
+    code = "from stiffness_book import store; print(store.REPOSITORY, store.checkout()['commit'])"
+    environment = os.environ | {"PYTHONPATH": str(tmp_path / "copy" / "src")}
+    printed = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert printed.stdout.split() == [str(tmp_path / "copy"), "unknown"]
+
+
 def test_reading_and_drawing_do_not_import_tensorflow(stored):
-    code = ("import sys, stiffness; from stiffness import charts, claims, notebook, results, summaries\n"
+    code = ("import sys, stiffness; from stiffness_book import charts, claims, page, store, summaries, sweep\n"
             f"sweep.table_of([store.experiment_of({str(stored)!r})])\n"
             "assert not {'tensorflow', 'keras'} & sys.modules.keys()")
     subprocess.run([sys.executable, "-c", code], check=True)
@@ -158,10 +369,10 @@ PUBLISHED = sorted((REPOSITORY / "results").glob("*.parquet"))
 
 @pytest.mark.parametrize("path", PUBLISHED, ids=lambda path: path.stem)
 def test_published_results_are_whole_and_from_a_clean_tree(path):
-    experiment = store.experiment_of(path)
-    assert path.stem == experiment.address
-    assert store.load(path, experiment).attrs["dirty"] is False
-    assert store.load(path).attrs["commit"] != "unknown"
+    table = store.load(path)
+    assert path.stem == Experiment(**table.attrs["settings"]).address
+    assert table.attrs["dirty"] is False
+    assert table.attrs["commit"] != "unknown"
 
 
 def test_there_are_published_results():

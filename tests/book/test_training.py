@@ -18,7 +18,7 @@ from stiffness import (
     zero_crossing,
 )
 from stiffness.measures import jackknife_errors
-from stiffness_book import data, networks, training
+from stiffness_book import data, networks, store, sweep, training
 from stiffness_book.experiment import Experiment
 
 SMALL = {"dataset": "digits", "network": "fc-30-20", "probe_size": 50, "train_size": 400, "learning_rate": 3e-3}
@@ -72,6 +72,32 @@ def test_a_loss_that_is_not_reached_ends_at_max_steps():
     table, _ = training.train(Experiment(**SMALL, stages=(0,), stage_losses=(1e-9,), check_every=5, max_steps=20),
                               progress=False)
     assert table["step"].unique().tolist() == [0] and table["target_loss"].isna().all()
+
+
+def test_a_run_in_which_no_loss_is_reached_says_so(results_folder):
+    experiment = Experiment(**SMALL, stages=(), stage_losses=(1e-9,), check_every=5, max_steps=20)
+    table = sweep.compute(experiment, progress=False)
+    assert table.empty and table.attrs["unreached"] == [1e-9] and table.attrs["diverged"] is None
+    assert store.stored(experiment).empty  # and is not computed again
+
+
+@pytest.mark.parametrize("settings", [{"optimizer": "sgd", "learning_rate": 1e3, "network": "fc-60-40"},
+                                      {"learning_rate": 1e30}],
+                         ids=["sgd 1e3", "adam 1e30"])
+def test_a_run_that_diverges_says_so_and_is_stored(settings, results_folder):
+    experiment = Experiment(**SMALL | settings, stages=(0, 40, 80), stage_losses=(0.01,), max_steps=200)
+    table = sweep.compute(experiment, progress=False)
+    diverged = table[table["quantity"] == "diverged"]
+    assert diverged["step"].tolist() == [table.attrs["diverged"]] and table.attrs["unreached"] == [0.01]
+    assert 0 < table.attrs["diverged"] <= 80 and table["step"].max() == table.attrs["diverged"]
+    assert not table["value"][~table["quantity"].str.contains("length|domain")].isna().any()
+    pd.testing.assert_frame_equal(store.stored(experiment), table)  # and is not computed again
+
+
+@pytest.mark.parametrize("probe_size", [5, 10, 19])
+def test_a_probe_set_without_pairs_in_a_class_is_refused(probe_size):
+    with pytest.raises(ValueError, match=f"probe_size is {probe_size}; digits has 10 classes, .* expected at least 20"):
+        training.train(Experiment(**SMALL | {"probe_size": probe_size}), progress=False)
 
 
 def test_losses_reached_at_one_check_share_its_measurement():
