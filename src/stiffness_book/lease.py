@@ -14,7 +14,8 @@ import threading
 import time
 
 import fsspec
-import psutil
+
+from stiffness_book.store import is_running
 
 RENEWED_EVERY = 30  # seconds
 EXPIRES_AFTER = 300  # seconds without renewal; the clocks of two machines must differ by less
@@ -110,14 +111,7 @@ def _read(fs, file):
 def _is_dead(owner, sweep):
     if owner.get("sweep") == sweep or time.time() - owner["renewed"] > EXPIRES_AFTER:
         return True
-    return owner.get("host") == socket.gethostname() and not _is_running(owner["pid"])
-
-
-def _is_running(pid):
-    try:
-        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
+    return owner.get("host") == socket.gethostname() and not is_running(owner["pid"])
 
 
 def _renew(fs, file, sweep, released):

@@ -18,7 +18,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
-from stiffness_book import data, store, sweep
+from stiffness_book import store, sweep
 from stiffness_book.experiment import Experiment
 from stiffness_book.table import COLUMNS
 
@@ -65,16 +65,6 @@ def test_a_run_that_fails_is_named_and_loses_no_other(results_folder):
     with pytest.raises(RuntimeError, match=f"1 of 2 .*\n{failing.address}: ValueError: .* lower probe_size"):
         sweep.table_of([failing, EXPERIMENT], progress=False)
     assert store.stored(EXPERIMENT) is not None and store.stored(failing) is None
-
-
-def without_data(experiment, *, progress):
-    raise data.DataUnavailable(f"{experiment.dataset} is nowhere")
-
-
-def test_missing_data_is_told_apart(results_folder, monkeypatch):
-    monkeypatch.setattr(sweep, "compute", without_data)  # the process imports it from here
-    with pytest.raises(data.DataUnavailable, match="digits is nowhere"):
-        sweep.table_of([EXPERIMENT], progress=False)
 
 
 def test_provenance_is_inside(stored):

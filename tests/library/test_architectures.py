@@ -5,7 +5,8 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from keras import layers
-from tests.test_layers import agrees
+
+from tests.library.test_layers import agrees
 
 EXAMPLES = 5
 ACTIVATIONS = ("linear", "relu", "tanh", "gelu", "softplus", "sigmoid", "softmax")

@@ -76,7 +76,7 @@ def test_jax_gives_the_same_numbers(tmp_path):
     if find_spec("jax") is None:
         pytest.skip("jax is not installed")
     path = tmp_path / "jax.npz"
-    done = subprocess.run([sys.executable, "-m", "tests.test_jax", path], capture_output=True, text=True,
+    done = subprocess.run([sys.executable, "-m", "tests.library.test_jax", path], capture_output=True, text=True,
                           env=os.environ | {"KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu"})
     assert done.returncode == 0, done.stderr
     theirs, ours = np.load(path), measured()

@@ -13,7 +13,7 @@ from nbclient.exceptions import CellExecutionError
 
 ROOT = Path(__file__).resolve().parents[3]
 NOTEBOOKS = ROOT / "notebooks"
-QUIET = ["--IPKernelApp.log_level=40"]  # the kernel's warning that it speaks TCP to this machine helps nobody
+QUIET = ["--IPKernelApp.log_level=40", "--IPKernelApp.capture_fd_output=False"]
 
 
 class NotebookError(RuntimeError):
