@@ -3,25 +3,33 @@
 import argparse
 import os
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import jupytext
 import nbformat
 import yaml
 from nbclient import NotebookClient
-from nbclient.exceptions import CellExecutionError
+from nbclient.exceptions import CellExecutionError, DeadKernelError
+from papermill.exceptions import PapermillExecutionError
+
+from stiffness_book.publish.lock import Locked, locked
 
 ROOT = Path(__file__).resolve().parents[3]
 NOTEBOOKS = ROOT / "notebooks"
-QUIET = ["--IPKernelApp.log_level=40", "--IPKernelApp.capture_fd_output=False"]
+QUIET = [
+    "--IPKernelApp.log_level=40",  # without the warning that the kernel listens on a TCP port
+    "--IPKernelApp.capture_fd_output=False",  # TensorFlow's log of its start has times and process numbers
+]
 
 
 class NotebookError(RuntimeError):
-    """A notebook that did not run; the message names it and the cell."""
+    """A notebook that cannot be run or did not finish; the message names it and, if one failed, the cell."""
 
 
 def sources(names: list[str] | None = None) -> list[Path]:
-    """The text sources of the notebooks in the book's table of contents; or those of `names`: stems, files, paths."""
+    """The text sources of the notebooks in the table of contents, or those of `names`, which may be stems or paths."""
     if not names:
         parts = yaml.safe_load((ROOT / "_toc.yml").read_text(encoding="utf-8"))["parts"]
         files = [ROOT / f"{chapter['file']}.py" for part in parts for chapter in part["chapters"]]
@@ -42,22 +50,36 @@ def derive(source: Path) -> nbformat.NotebookNode:
     return notebook
 
 
+@contextmanager
+def named_failures(name: str) -> Iterator[Callable]:
+    """Turn whatever stops a notebook into a NotebookError with its name and cell; gives the client's on_cell_start."""
+    number = "?"
+
+    def on_cell_start(cell, cell_index):
+        nonlocal number
+        number = cell_index + 1
+
+    try:
+        yield on_cell_start
+    except (CellExecutionError, PapermillExecutionError) as error:
+        raise NotebookError(f"{name}, cell {number}:\n{error}") from None
+    except DeadKernelError:
+        raise NotebookError(f"{name}, cell {number}: its kernel died. When the system kills a kernel, the machine "
+                            "usually has too little memory: close other programs, or use smaller parameters") from None
+
+
 def execute(source: Path) -> nbformat.NotebookNode:
     """Derive and run one notebook. Equal sources and results give equal bytes."""
     notebook = derive(source)
-    client = NotebookClient(
-        notebook,
-        record_timing=False,
-        timeout=None,
-        extra_arguments=QUIET,
-        resources={"metadata": {"path": str(NOTEBOOKS)}},
-    )
-    try:
-        client.execute()
-    except CellExecutionError as error:
-        outputs = [[o.output_type for o in cell.get("outputs", [])] for cell in notebook.cells]
-        failed = next((number for number, kinds in enumerate(outputs, 1) if "error" in kinds), "?")
-        raise NotebookError(f"{source.name}, cell {failed}:\n{error}") from None
+    with named_failures(source.name) as on_cell_start:
+        NotebookClient(
+            notebook,
+            record_timing=False,
+            timeout=None,
+            extra_arguments=QUIET,
+            resources={"metadata": {"path": str(NOTEBOOKS)}},
+            on_cell_start=on_cell_start,
+        ).execute()
     notebook.metadata.get("language_info", {}).pop("version", None)  # of the Python that happened to run it
     return notebook
 
@@ -65,26 +87,34 @@ def execute(source: Path) -> nbformat.NotebookNode:
 def write(notebook: nbformat.NotebookNode, path: Path) -> None:
     """Write the whole notebook or nothing."""
     nbformat.validate(notebook)
-    partial = path.with_suffix(".ipynb.partial")
+    partial = path.with_name(f".{path.name}.partial")
     nbformat.write(notebook, partial)
     os.replace(partial, path)
+
+
+def refresh(chosen: list[Path]) -> list[str]:
+    """Execute the sources into their .ipynb files, one by one; returns the names of those that failed."""
+    failed = []
+    with locked(ROOT / "_build" / "refresh.lock", str(NOTEBOOKS)):
+        for left in NOTEBOOKS.glob(".*.partial"):  # by a process that was killed
+            left.unlink()
+        for source in chosen:
+            print(f"refresh {source.stem}", flush=True)
+            try:
+                write(execute(source), source.with_suffix(".ipynb"))
+            except NotebookError as error:
+                print(error, file=sys.stderr)
+                failed.append(source.stem)
+    return failed
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help="only these notebooks (default: all)")
-    failed = []
     try:
-        chosen = sources(parser.parse_args().names)
-    except NotebookError as error:
+        failed = refresh(sources(parser.parse_args().names))
+    except (NotebookError, Locked) as error:
         sys.exit(str(error))
-    for source in chosen:
-        print(f"refresh {source.stem}", flush=True)
-        try:
-            write(execute(source), source.with_suffix(".ipynb"))
-        except NotebookError as error:
-            print(error, file=sys.stderr)
-            failed.append(source.stem)
     if failed:
         sys.exit(f"not refreshed, their .ipynb is as it was: {', '.join(failed)}")
 

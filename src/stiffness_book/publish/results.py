@@ -17,6 +17,7 @@ import pandas as pd
 from stiffness_book import store, sweep
 from stiffness_book.experiment import Experiment
 from stiffness_book.publish.refresh import ROOT, NotebookError, sources
+from stiffness_book.table import COLUMNS
 
 README = ROOT / "README.md"
 TOLERANCE = 1e-4  # of stiffness computed again; with the same libraries and kind of processor the numbers are equal
@@ -47,7 +48,7 @@ def wall_times(experiments: list[Experiment]) -> list[float]:
     for experiment in dict.fromkeys(experiments):
         try:
             seconds.append(store.load(store.path_of(experiment), experiment).attrs["wall_time_s"])
-        except store.DamagedResult:  # or not there
+        except (FileNotFoundError, store.DamagedResult):
             continue
     return seconds
 
@@ -78,7 +79,7 @@ def again(notebooks: list[Path]) -> pd.DataFrame:
         computed = {run: store.load(store.path_of(run), run) for run in published}
     rows = []
     for stem, run in quickest.items():
-        keys = [name for name in store.COLUMNS if name != "value"]
+        keys = [name for name in COLUMNS if name != "value"]
         both = published[run].merge(computed[run], on=keys, how="outer", suffixes=("", "_again"), indicator=True)
         difference = (both["value"] - both["value_again"]).abs()
         one_alone = (both["_merge"] != "both") | (both["value"].isna() != both["value_again"].isna())

@@ -1,20 +1,36 @@
-"""Execute the notebooks and build the site: python -m stiffness_book.publish.site [--quick]"""
+"""Execute the notebooks and build the site: python -m stiffness_book.publish.site [--quick]
+
+Everything is made in a hidden folder beside the output and put in its place when it is whole. A build that was
+interrupted goes on with the notebooks that it had executed, as long as nothing that they depend on has changed.
+"""
 
 import argparse
+import hashlib
 import os
 import re
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import nbformat
 import papermill
 import yaml
-from papermill.exceptions import PapermillExecutionError
 
 from stiffness_book.publish import generated
-from stiffness_book.publish.refresh import NOTEBOOKS, QUIET, ROOT, NotebookError, derive, execute, sources, write
+from stiffness_book.publish.lock import Locked, locked
+from stiffness_book.publish.refresh import (
+    NOTEBOOKS,
+    QUIET,
+    ROOT,
+    NotebookError,
+    derive,
+    execute,
+    named_failures,
+    sources,
+    write,
+)
 
 STAGED = ("_config.yml", "_toc.yml", "README.md", "assets", "book", "notebooks")
 PROFILES = NOTEBOOKS / "profiles"
@@ -26,7 +42,6 @@ BANNER = (
 
 def stage(folder: Path) -> None:
     """Copy what the book is made of, so that building never touches a tracked file."""
-    shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     for name in STAGED:
         origin = ROOT / name
@@ -51,7 +66,7 @@ def quick_profile(notebook: Path) -> dict:
 
 def run_quick(notebook: Path) -> None:
     """Run a staged notebook by papermill, the way a reader would."""
-    try:
+    with named_failures(notebook.name) as on_cell_start:
         papermill.execute_notebook(
             notebook,
             notebook,
@@ -60,9 +75,8 @@ def run_quick(notebook: Path) -> None:
             kernel_name="python3",
             progress_bar=False,
             extra_arguments=QUIET,
+            on_cell_start=on_cell_start,
         )
-    except PapermillExecutionError as error:
-        raise NotebookError(f"{notebook.name}, cell {error.cell_index + 1}:\n{error}") from None
 
 
 def embed_pictures(notebook: nbformat.NotebookNode) -> None:
@@ -91,13 +105,10 @@ def with_picture(html: str, svg: str, label: str) -> str:
 
 def build(source: Path, output: Path, banner: str = "") -> None:
     """Sphinx over the staged folder. A warning fails the build, after all warnings were shown."""
-    if output.exists() and any(output.iterdir()) and not (output / ".buildinfo").is_file():
-        raise NotebookError(f"{output} holds something else than a site: choose another --output")
-    shutil.rmtree(output, ignore_errors=True)
     # not the command jupyter-book, whose first line holds a path that is wrong once the folder was moved
     jupyter_book = [sys.executable, "-c", "from jupyter_book.cli.main import main; main()", "config", "sphinx"]
     sphinx = [sys.executable, "-m", "sphinx", "-W", "--keep-going", "-q", "-b", "html"]
-    sphinx += ["-d", str(source.with_name(source.name + "-doctrees"))]
+    sphinx += ["-d", str(source.with_name("doctrees"))]
     if banner:
         sphinx += ["-D", f"html_theme_options.announcement={banner}"]
     subprocess.run([*jupyter_book, str(source)], cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
@@ -106,34 +117,75 @@ def build(source: Path, output: Path, banner: str = "") -> None:
     forward.write_text('<link rel="icon" href="_static/favicon.svg" />\n' + forward.read_text(encoding="utf-8"))
 
 
-def run_all(folder: Path, quick: bool, results: Path) -> None:
-    """Execute every notebook into the staged folder."""
-    staged = {source: folder / f"{source.stem}.ipynb" for source in sources()}
-    if quick:
-        shutil.rmtree(results, ignore_errors=True)
-        results.mkdir(parents=True)
-        os.environ["STIFFNESS_RESULTS"] = str(results)  # beside, never over, the published results
-    for source, target in staged.items():
+def digest_of(source: Path, results: Path | None) -> str:
+    """Changes with every file that an executed notebook depends on: its own, the packages, the lock, the results."""
+    files = [source, PROFILES / f"quick_{source.stem}.yaml", ROOT / "requirements.lock"]
+    for folder in ("src", "benchmarks"):
+        files += sorted(path for path in (ROOT / folder).rglob("*") if path.suffix in (".py", ".csv", ".json"))
+    if results:
+        files += sorted(results.glob("*.parquet"))
+    digest = hashlib.sha256(sys.version.encode())
+    for path in files:
+        if path.is_file():
+            digest.update(str(path.relative_to(ROOT)).encode() + hashlib.sha256(path.read_bytes()).digest())
+    return digest.hexdigest()[:16]
+
+
+def run_all(folder: Path, work: Path, quick: bool) -> None:
+    """Execute every notebook into the staged folder, or take it from an interrupted build where nothing has changed."""
+    if quick:  # beside, never over, the published results
+        os.environ["STIFFNESS_RESULTS"] = str(work / f"results-{digest_of(ROOT / 'README.md', None)}")
+    can_resume = quick or "STIFFNESS_RESULTS" not in os.environ  # results elsewhere may change unseen
+    results = None if quick else ROOT / "results"
+    for source in sources():
+        target = folder / f"{source.stem}.ipynb"
+        executed = work / f"{source.stem}-{digest_of(source, results)}.ipynb"
+        if can_resume and executed.is_file():
+            print(f"keep {source.stem}, executed before the interruption", flush=True)
+            shutil.copy(executed, target)
+            continue
         print(f"run {source.stem}", flush=True)
         if quick:
             write(derive(source), target)
             run_quick(target)
         else:
             write(execute(source), target)
+        # the name again: a notebook whose results were missing has added them
+        shutil.copy(target, work / "copying")
+        os.replace(work / "copying", work / f"{source.stem}-{digest_of(source, results)}.ipynb")
 
 
 def make_site(output: Path, quick: bool = False, run: bool = True) -> Path:
-    """Stage, execute, build; returns the page to open. `run=False` takes the notebooks as they are committed."""
-    work = output.parent
-    stage(work / "source")
-    folder = work / "source" / "notebooks"
-    if run:
-        run_all(folder, quick, work / "results")
-    for path in folder.glob("*.ipynb"):
-        notebook = nbformat.read(path, as_version=4)
-        embed_pictures(notebook)
-        write(notebook, path)
-    build(work / "source", output, BANNER if quick else "")
+    """Stage, execute, build; returns the page to open. `run=False` takes the notebooks as they are committed.
+
+    Raises NotebookError when a notebook fails or `output` holds anything but a site, and Locked while another
+    build writes to the same output.
+    """
+    work = output.with_name(f".{output.name}-unfinished")
+    with locked(output.with_name(f".{output.name}.lock"), str(output)):
+        if output.exists() and not (output / ".buildinfo").is_file() and (output.is_file() or any(output.iterdir())):
+            raise NotebookError(f"{output} holds something other than a site: remove it or choose another --output")
+        for left in work.glob("build-*"):  # by a build that was killed
+            shutil.rmtree(left, ignore_errors=True)
+        work.mkdir(exist_ok=True)
+        # a name that nobody had: the Sphinx of a killed build may still be writing
+        folder = Path(tempfile.mkdtemp(prefix="build-", dir=work))
+        try:
+            stage(folder / "source")
+            notebooks = folder / "source" / "notebooks"
+            if run:
+                run_all(notebooks, work, quick)
+            for path in notebooks.glob("*.ipynb"):
+                notebook = nbformat.read(path, as_version=4)
+                embed_pictures(notebook)
+                write(notebook, path)
+            build(folder / "source", folder / "html", BANNER if quick else "")
+            if output.exists():
+                os.replace(output, folder / "replaced")
+            os.replace(folder / "html", output)
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+        shutil.rmtree(work, ignore_errors=True)
     return output / "index.html"
 
 
@@ -145,7 +197,7 @@ def main() -> None:
     default = ROOT / "_build" / "quick" / "html" if options.quick else ROOT / "_build" / "html"
     try:
         index = make_site((options.output or default).resolve(), options.quick)
-    except NotebookError as error:
+    except (NotebookError, Locked) as error:
         sys.exit(str(error))
     except subprocess.CalledProcessError:
         sys.exit("the site did not build: see the warnings above")
