@@ -13,10 +13,10 @@ PORT ?= 8000
 
 export TF_CPP_MIN_LOG_LEVEL = 3
 
-.PHONY: help env gpu results again book quick serve refresh test bench lint lock clean
+.PHONY: help env gpu results again book quick serve refresh test test-all bench lint lock clean
 
 help:  ## list the commands
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 env: $(READY)  ## create the environment in .venv from requirements.lock
 
@@ -33,8 +33,9 @@ $(READY): requirements.lock pyproject.toml
 gpu: $(READY)  ## add TensorFlow's CUDA build to the environment
 	$(RUN) -m uv pip install --python $(RUN) --constraints <(sed 's/--hash.*//; s/\\$$//' requirements.lock) --no-build-isolation -e '.[gpu]'
 
+# On a Dask cluster of your own: make results SCHEDULER=tcp://address:8786
 results: $(READY)  ## compute the runs that are missing (hours; it resumes; some: make FIGURES="fig02 fig08" results)
-	$(RUN) -m stiffness_book.publish.results $(FIGURES)
+	STIFFNESS_SCHEDULER="$(SCHEDULER)" $(RUN) -m stiffness_book.publish.results $(FIGURES)
 
 again: $(READY)  ## compute each figure's quickest run from nothing and compare (some: make FIGURES="fig02 fig08" again)
 	$(RUN) -m stiffness_book.publish.results --again $(FIGURES)
@@ -53,9 +54,17 @@ refresh: $(READY)  ## execute every notebooks/NAME.py into its NAME.ipynb, write
 	$(RUN) -m stiffness_book.publish.refresh
 	$(RUN) -m stiffness_book.publish.results --readme
 
-test: $(READY)  ## lint, and run all tests
+# Two processes, each with one thread of TensorFlow: more threads than cores only wait for each other.
+TESTS := OMP_NUM_THREADS=1 TF_NUM_INTRAOP_THREADS=1 TF_NUM_INTEROP_THREADS=1 $(BIN)/python -m pytest -n 2 \
+	--dist worksteal --nbval --nbval-sanitize-with tests/nbval_sanitize.cfg notebooks tests
+
+test: $(READY)  ## lint, and run the tests of every push
 	$(RUN) -m ruff check .
-	$(RUN) -m pytest --nbval --nbval-sanitize-with tests/nbval_sanitize.cfg notebooks tests
+	$(TESTS) -m "not slow"
+
+test-all: $(READY)  ## lint, and run all tests, the slow ones too
+	$(RUN) -m ruff check .
+	$(TESTS)
 
 bench: $(READY)  ## time the engine against the plain definition and other libraries (hours; it resumes)
 	$(RUN) -m benchmarks.run

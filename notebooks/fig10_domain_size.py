@@ -40,6 +40,7 @@ max_steps: int = 40000  # a run that has not reached its losses by then ends wit
 import numpy as np
 
 from stiffness_book import charts, claims, page, store, summaries, sweep
+from stiffness_book.table import BIN
 
 page.start()
 page.check_parameters()
@@ -146,7 +147,7 @@ domain, length = (
     for name in ("stiff_domain_size_sign", "critical_length_cosine"))
 lengths = sizes[(sizes["quantity"] == "critical_length_cosine") & (sizes["space"] == "input")].set_index(run)["value"]
 pairs = table[(table["quantity"] == "distance_pairs_within_class") & (table["space"] == "input") & (table["value"] > 0)]
-farthest = pairs.groupby(run)["distance"].max() + table.BIN / 2
+farthest = pairs.groupby(run)["distance"].max() + BIN / 2
 page.say(
     "A straight line can be followed farther than there are pairs: in input space ξ by cosine lies beyond the farthest "
     f"pair of one class in {(lengths > farthest.reindex(lengths.index)).sum()} of {len(lengths)} cases of run and loss."

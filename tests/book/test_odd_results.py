@@ -216,7 +216,8 @@ def test_unknown_cells_are_grey_and_told():
 
 
 @pytest.mark.parametrize("change, grey, words", [
-    (lambda C: C, False, None), (lambda C: C * 0 + 0.5, False, None), (lambda C: np.where(C > 0.5, np.nan, C), True, None),
+    (lambda C: C, False, None), (lambda C: C * 0 + 0.5, False, None),
+    (lambda C: np.where(C > 0.5, np.nan, C), True, None),
     (lambda C: np.where(C > 0.5, np.inf, C), True, None), (lambda C: C * np.nan, None, "no data")])
 def test_orders_of_odd_matrices(change, grey, words):
     found, arrangements = blocks.arrangements(super_class_table(lambda _: 0.8), TWELVE, *super_classes())
@@ -316,7 +317,8 @@ def test_text_from_a_result_adds_no_element():
         tags = Elements(bundle["text/html"]).tags
         assert [tag for tag in tags if tag != "script"] == [tag for tag in expected if tag != "script"]
         assert tags.count("script") - ("ResizeObserver" in bundle["text/html"]) == expected.count("script")
-        pictured = {element.tag.rpartition("}")[2] for element in ElementTree.fromstring(bundle["image/svg+xml"]).iter()}
+        elements = ElementTree.fromstring(bundle["image/svg+xml"]).iter()
+        pictured = {element.tag.rpartition("}")[2] for element in elements}
         assert not pictured & {"script", "img", "image", "foreignObject"}
 
 
