@@ -40,27 +40,11 @@ max_steps: int = 30000  # where a loss that is not reached is given up, by all b
 first_stages: list = [0, 10, 30, 100, 300, 1000, 3000, 6000, 10000]  # of the first network: its runs are Figure 6's
 
 # %% tags=["hide-input"]
-from stiffness_book import charts, claims, page, store, summaries, sweep
+from stiffness_book import charts, claims, figures, page, summaries, texts
 
-page.start()
-page.check_parameters()
-
-# %% tags=["experiments", "hide-input"]
-from stiffness_book.experiment import Experiment
-
-experiments = [
-    Experiment(dataset=dataset, network=network, optimizer=optimizer, learning_rate=learning_rate,
-               batch_size=batch_size, seed=seed, train_size=train_size, unit_length=unit_length,
-               probe_size=probe_size, stage_losses=stage_losses,
-               **({"stages": first_stages} if network == convolutional[0] else {"stages": [0], "max_steps": max_steps}))
-    for network in convolutional + connected for seed in range(seeds)
-]
-
-# %% tags=["hide-input"]
-table = sweep.table_of(experiments, "network")
-provenance = store.provenance(experiments)
-networks = convolutional + connected
-pairs = list(zip(convolutional, connected))
+parameters = page.start()
+table, provenance = page.runs(figures.architectures(**parameters), "network")
+networks, pairs = convolutional + connected, list(zip(convolutional, connected))
 
 # %% [markdown]
 # ## Stiffness at equal training loss
@@ -91,22 +75,7 @@ charts.network_difference_points(
 # ## When the losses were reached
 
 # %% tags=["hide-input"]
-by = ["network", "target_loss"]
-stops = table[table["quantity"] == "train_loss"].groupby(by).agg(
-    runs=("value", "size"), loss=("value", "mean"), step=("step", "mean"))
-accuracy = summaries.over_seeds(table[table["quantity"] == "validation_accuracy"], by, bounds=(0, 1)).set_index(by)
-rows = ["| network | loss aimed at | runs that reached it | steps, mean | loss measured, mean | validation accuracy |",
-        "|---|---|---|---|---|---|"]
-for network in networks:
-    for loss in stage_losses:
-        if (network, loss) in stops.index:
-            stop = stops.loc[(network, loss)]
-            right = claims.interval(accuracy.loc[(network, loss)], claims.percent)
-            rows.append(f"| {network} | {loss:g} | {stop['runs']:.0f} of {seeds} | {stop['step']:,.0f} | "
-                        f"{stop['loss']:.3f} | {right} |")
-        else:
-            rows.append(f"| {network} | {loss:g} | 0 of {seeds} | – | – | – |")
-page.say("\n".join(rows))
+page.say(texts.where_networks_stopped(table, networks, stage_losses, seeds))
 
 # %% [markdown]
 # The loss is looked at every so many steps, and the first look at or below the aim counts, so what is measured is a
@@ -117,27 +86,42 @@ page.say("\n".join(rows))
 
 # %% tags=["hide-input"]
 page.found(claims.locality_stiffens(table, pairs))
-lost = [f"{network}, loss {loss:g}" for network in networks for loss in stage_losses
-        if (network, loss) not in stops.index or stops.loc[(network, loss), "runs"] < seeds]
-if lost:
-    page.say(f"Not all runs came down to every loss: {'; '.join(lost)}.")
-cosine = differences[(differences["kind"] == "cosine") & differences["low"].notna()]
 page.say(
-    f"By the cosine the convolutional network is stiffer in {(cosine['low'] > 0).sum()} of {len(cosine)} comparisons, "
-    f"and less stiff in {(cosine['high'] < 0).sum()}."
-)
-within = table[(table["quantity"] == "within_class_sign") & table["target_loss"].notna()]
-top = within[within["network"].isin(connected)].groupby(["network", "target_loss"])["value"].mean()
-page.say(
-    f"Within classes the sign has a ceiling: in {(top > 0.995).sum()} of {len(top)} comparisons the fully connected "
-    "network is at +1.00, and nothing can be stiffer. [The method page](../book/method.md) says why +1 is to be "
-    "expected there."
-)
+    texts.networks_that_fell_short(table, networks, stage_losses, seeds),
+    texts.convolutional_by_cosine(differences),
+    texts.ceiling_of_the_sign(table, connected) + " [The method page](../book/method.md) says why +1 is to be expected "
+    "there.")
 
 # %% [markdown]
 # A convolution is not only local. It also uses the same weights everywhere, is pooled, and has another number of
 # weights in all; the comparison cannot tell which of these does it.
+
+# %% [markdown]
+# ## One pair of images
 #
+# What is measured, on two handwritten digits and the first convolutional network before training: `gradient_gram` gives
+# the inner product of the two loss gradients, and its sign and cosine are the stiffness of the pair. Below it stands
+# the definition, with `tf.GradientTape`.
+
+# %%
+import keras
+import numpy as np
+import tensorflow as tf
+
+from stiffness import gradient_gram
+
+model, x, y = page.two_images(convolutional[0])
+gram = gradient_gram(model, x, y)
+print(f"product {gram.products[0, 1]:.2f}, sign {gram.sign()[0, 1]:.0f}, cosine {gram.cosine()[0, 1]:.2f}")
+
+with tf.GradientTape() as tape:
+    losses = keras.losses.sparse_categorical_crossentropy(y, model(x), from_logits=True)
+parts = tape.jacobian(losses, [weight.value for weight in model.trainable_weights])
+g1, g2 = (np.concatenate([np.ravel(part[i]) for part in parts]) for i in (0, 1))
+product, norms = g1 @ g2, np.linalg.norm(g1) * np.linalg.norm(g2)
+print(f"product {product:.2f}, sign {np.sign(product):.0f}, cosine {product / norms:.2f}")
+
+# %% [markdown]
 # ## The runs
 #
 # The first folded cell above holds this page's parameters. The runs of the first convolutional network are those of

@@ -36,26 +36,12 @@ stages: list = [0, 10, 30, 60, 100, 200, 300, 600, 1000, 2000, 3000, 6000, 10000
 # %% tags=["hide-input"]
 from IPython.display import display
 
-from stiffness_book import charts, claims, page, store, summaries, sweep
+from stiffness_book import charts, claims, figures, page, summaries, texts
 
-page.start()
-page.check_parameters()
-
-# %% tags=["experiments", "hide-input"]
-from stiffness_book.experiment import Experiment
-
-experiments = [
-    Experiment(dataset=dataset, network=network, optimizer=optimizer, learning_rate=learning_rate,
-               batch_size=batch_size, seed=seed, train_size=train_size, unit_length=unit_length,
-               probe_size=probe_size, stages=stages)
-    for dataset in datasets for seed in range(seeds)
-]
-
-# %% tags=["hide-input"]
-table = sweep.table_of(experiments, "dataset")
-provenance = store.provenance(experiments)
+parameters = page.start()
+table, provenance = page.runs(figures.fig02(**parameters), "dataset")
 tables = {dataset: table[table["dataset"] == dataset] for dataset in datasets}
-onsets = {dataset: summaries.onset(rows) for dataset, rows in tables.items()}
+marks = {dataset: (summaries.onset(rows), "lowest validation loss") for dataset, rows in tables.items()}
 
 # %% [markdown]
 # ## Stiffness and losses through training
@@ -65,44 +51,18 @@ onsets = {dataset: summaries.onset(rows) for dataset, rows in tables.items()}
 
 # %% tags=["hide-input"]
 for dataset, rows in tables.items():
-    mark = (onsets[dataset], "lowest validation loss")
-    display(charts.stiffness_evolution(rows, title=["Figure 2. Stiffness through training", dataset], mark=mark))
-    display(charts.loss_evolution(rows, title=["The losses of the same runs", dataset], mark=mark))
+    display(charts.stiffness_evolution(rows, title=["Figure 2. Stiffness through training", dataset],
+                                       mark=marks[dataset]))
+    display(charts.loss_evolution(rows, title=["The losses of the same runs", dataset], mark=marks[dataset]))
 
 # %% [markdown]
 # ## What was found
 
 # %% tags=["hide-input"]
 for dataset, rows in tables.items():
-    start, last = onsets[dataset], stages[-1]
-    train, validation = (summaries.loss_curves(rows, [f"{name}_loss"]).set_index("step")["mean"]
-                         for name in ("train", "validation"))
-    accuracy = [claims.interval(summaries.at(rows, "validation_accuracy", step), claims.percent)
-                for step in (start, last)]
-    page.say(
-        f"**{dataset}.** The validation loss is lowest after {start:,} steps, at {validation[start]:.2f}, where the "
-        f"training loss is {claims.small(train[start])}; after {last:,} steps they are {validation[last]:.2f} and "
-        f"{claims.small(train[last])}. The training loss is lowest after {train.idxmin():,} steps, at "
-        f"{claims.small(train.min())}. The networks classify {accuracy[0]} of the validation images rightly at the "
-        f"onset, {accuracy[1]} at the last stage." + ("" if last > start else " So these runs do not over-fit.")
-    )
-    told = []
-    for quantity in ("within_class_sign", "between_classes_sign", "within_class_cosine", "between_classes_cosine"):
-        after = summaries.stiffness_curves(rows, [quantity]).set_index("step").loc[start:]
-        extremes = [f"{claims.interval(after.loc[step])}, {step:,} steps"
-                    for step in (after["mean"].idxmax(), after["mean"].idxmin())]
-        zero = after.index[(after["low"] <= 0) & (after["high"] >= 0)]
-        told.append(" | ".join([
-            "| " + ", ".join(quantity.replace("_", " ").rsplit(" ", 1)), claims.interval(after.iloc[0]), *extremes,
-            claims.interval(after.iloc[-1]), (f"{zero[0]:,} steps" if len(zero) else "never") + " |"]))
-    page.say("\n".join(["| from the onset on | at the onset | highest | lowest | at the last stage | interval "
-                            "first holds 0 |", "|---|---|---|---|---|---|", *told]))
+    page.say(texts.losses_at_the_onset(dataset, rows), texts.stiffness_after_the_onset(rows))
 page.found(claims.overfitting_loses_stiffness(table))
-negative = [dataset for dataset, rows in tables.items()
-            if summaries.at(rows, "between_classes_sign", onsets[dataset])["mean"] < 0]
-if negative:
-    page.say(f"Between classes stiffness is already negative at the onset ({', '.join(negative)}), where 0 is "
-                 "above it. The rule asks for a fall all the same, as the paper shows one.")
+page.say(texts.negative_at_the_onset(tables))
 
 # %% [markdown]
 # In convolutional networks the sign within classes does fall, as [Figure 6](fig06_class_stiffness_cifar10.ipynb) and
@@ -121,22 +81,37 @@ if negative:
 
 # %% tags=["hide-input"]
 for dataset, rows in tables.items():
-    display(charts.precision_evolution(rows, title=["Sign stiffness", dataset],
-                                       mark=(onsets[dataset], "lowest validation loss")))
+    display(charts.precision_evolution(rows, title=["Sign stiffness", dataset], mark=marks[dataset]))
 
 # %% tags=["hide-input"]
-for dataset, rows in tables.items():
-    exact, single = (
-        summaries.stiffness_curves(part, ["within_class_sign"]).set_index("step")
-        for part in (rows, summaries.in_single_precision(rows)))
-    lowest = single["mean"].idxmin()
-    page.say(
-        f"**{dataset}.** Within classes, the lowest mean in single precision is {claims.interval(single.loc[lowest])}, "
-        f"after {lowest:,} steps; without rounding it is {claims.interval(exact.loc[lowest])} there, and "
-        f"{claims.interval(exact.loc[exact['mean'].idxmin()])} at its lowest."
-    )
+page.say(*(texts.lowest_in_single_precision(dataset, rows) for dataset, rows in tables.items()))
 flawed = claims.overfitting_loses_stiffness(summaries.in_single_precision(table))
 page.say(f"By the rule above, claim C3 would be judged *{flawed.verdict}* in single precision: {flawed.measured}.")
+
+# %% [markdown]
+# ## One pair of images
+#
+# What is measured, on two handwritten digits and this page's network before training: `gradient_gram` gives the inner
+# product of the two loss gradients, and its sign and cosine are the stiffness of the pair. Below it stands the
+# definition, with `tf.GradientTape`.
+
+# %%
+import keras
+import numpy as np
+import tensorflow as tf
+
+from stiffness import gradient_gram
+
+model, x, y = page.two_images(network)
+gram = gradient_gram(model, x, y)
+print(f"product {gram.products[0, 1]:.2f}, sign {gram.sign()[0, 1]:.0f}, cosine {gram.cosine()[0, 1]:.2f}")
+
+with tf.GradientTape() as tape:
+    losses = keras.losses.sparse_categorical_crossentropy(y, model(x), from_logits=True)
+parts = tape.jacobian(losses, [weight.value for weight in model.trainable_weights])
+g1, g2 = (np.concatenate([np.ravel(part[i]) for part in parts]) for i in (0, 1))
+product, norms = g1 @ g2, np.linalg.norm(g1) * np.linalg.norm(g2)
+print(f"product {product:.2f}, sign {np.sign(product):.0f}, cosine {product / norms:.2f}")
 
 # %% [markdown]
 # ## The runs

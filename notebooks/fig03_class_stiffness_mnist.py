@@ -40,27 +40,11 @@ stages: list = [0, 10, 30, 100, 300, 1000, 3000, 6000, 10000, 20000, 40000]  # s
 shown_stages: list = [0, 300, 10000, 40000]  # the stages that stand side by side
 
 # %% tags=["hide-input"]
-from stiffness_book import charts, claims, page, store, summaries, sweep
+from stiffness_book import claims, figures, page, texts
+from stiffness_book.class_figure import ClassFigure
 
-page.start()
-page.check_parameters()
-
-# %% tags=["experiments", "hide-input"]
-from stiffness_book.experiment import Experiment
-
-experiments = [
-    Experiment(dataset=dataset, network=network, optimizer=optimizer, learning_rate=learning_rate,
-               batch_size=batch_size, seed=seed, train_size=train_size, unit_length=unit_length,
-               probe_size=probe_size, stages=stages)
-    for seed in range(seeds)
-]
-
-# %% tags=["hide-input"]
-table = sweep.table_of(experiments)
-provenance = store.provenance(experiments)
-class_names = provenance["class_names"][0]
-matrices = summaries.class_matrices(table, class_names)
-last = stages[-1]
+parameters = page.start()
+figure = ClassFigure.of("Figure 3", figures.class_stiffness(**parameters))
 
 # %% [markdown]
 # ## Four stages side by side
@@ -69,10 +53,7 @@ last = stages[-1]
 # for its value and its interval over the runs.
 
 # %% tags=["hide-input"]
-charts.matrix_panels(
-    matrices, shown_stages, "sign", title=["Figure 3. Class stiffness (sign)", dataset],
-    of=f"a {network} network on {dataset}",
-)
+figure.panels(shown_stages)
 
 # %% [markdown]
 # ## All measured stages
@@ -81,8 +62,7 @@ charts.matrix_panels(
 # between the gradients (its third version), which also says how strongly two examples help each other.
 
 # %% tags=["hide-input"]
-charts.matrix_slider(matrices, title=["Class stiffness", dataset],
-                           of=f"a {network} network on {dataset}")
+figure.slider()
 
 # %% [markdown]
 # ## The two summaries
@@ -91,37 +71,48 @@ charts.matrix_slider(matrices, title=["Class stiffness", dataset],
 # intervals over the runs.
 
 # %% tags=["hide-input"]
-charts.stiffness_evolution(table, title=["Stiffness through training", dataset])
+figure.stiffness()
 
 # %% tags=["hide-input"]
-charts.loss_evolution(table, title="The losses of the same runs")
+figure.losses()
 
 # %% [markdown]
 # ## What was found
 
 # %% tags=["hide-input"]
-validation = summaries.loss_curves(table, ["validation_loss"]).set_index("step")["mean"]
-best = validation.idxmin()
-accuracy = summaries.at(table, "validation_accuracy", last)
-cosine = {pairs: [claims.interval(summaries.at(table, f"{pairs}_cosine", step), claims.signed3)
-                  for step in (stages[0], last)] for pairs in ("within_class", "between_classes")}
-within = [summaries.at(table, "within_class_sign", step) for step in (best, last)]
 page.say(
-    f"After {last:,} steps the networks read {claims.interval(accuracy, claims.percent)} of the validation images "
-    f"rightly. Their validation loss is lowest after {best:,} steps, at {validation[best]:.3f}, and ends at "
-    f"{validation[last]:.3f}, while within-class stiffness goes from {claims.interval(within[0])} to "
-    f"{claims.interval(within[1])}. The paper says that it falls as a network over-fits (C3); "
-    "[Figure 2](fig02_overfitting.ipynb) judges that."
-)
-page.say(
-    "The claims are about the sign. Within a class +1 is the sign to expect, whatever the network has learnt: "
-    "[the method page](../book/method.md) shows why. The cosine weighs how strongly two images help or harm each "
-    "other. From initialisation to the last stage it goes from "
-    f"{' to '.join(cosine['within_class'])} within classes, and from {' to '.join(cosine['between_classes'])} between "
-    "them."
-)
-page.found(claims.within_class_positive(table))
-page.found(claims.between_classes_grows(table))
+    texts.over_fitting_within_classes(figure.table) + " The paper says that it falls as a network over-fits (C3); "
+    "[Figure 2](fig02_overfitting.ipynb) judges that.",
+    "The claims are about the sign. Within a class +1 is the sign to expect, whatever the network has learnt: [the "
+    "method page](../book/method.md) shows why. The cosine weighs how strongly two images help or harm each other. "
+    + texts.cosines_from_first_to_last(figure.table))
+page.found(claims.within_class_positive(figure.table))
+page.found(claims.between_classes_grows(figure.table))
+
+# %% [markdown]
+# ## One pair of images
+#
+# What is measured, on two handwritten digits and this page's network before training: `gradient_gram` gives the inner
+# product of the two loss gradients, and its sign and cosine are the stiffness of the pair. Below it stands the
+# definition, with `tf.GradientTape`.
+
+# %%
+import keras
+import numpy as np
+import tensorflow as tf
+
+from stiffness import gradient_gram
+
+model, x, y = page.two_images(network)
+gram = gradient_gram(model, x, y)
+print(f"product {gram.products[0, 1]:.2f}, sign {gram.sign()[0, 1]:.0f}, cosine {gram.cosine()[0, 1]:.2f}")
+
+with tf.GradientTape() as tape:
+    losses = keras.losses.sparse_categorical_crossentropy(y, model(x), from_logits=True)
+parts = tape.jacobian(losses, [weight.value for weight in model.trainable_weights])
+g1, g2 = (np.concatenate([np.ravel(part[i]) for part in parts]) for i in (0, 1))
+product, norms = g1 @ g2, np.linalg.norm(g1) * np.linalg.norm(g2)
+print(f"product {product:.2f}, sign {np.sign(product):.0f}, cosine {product / norms:.2f}")
 
 # %% [markdown]
 # ## The runs
@@ -133,4 +124,4 @@ page.found(claims.between_classes_grows(table))
 # ```
 
 # %% tags=["hide-input"]
-page.summary(provenance)
+page.summary(figure.provenance)

@@ -37,32 +37,14 @@ memorising_train_size: int = 2000  # training examples of the second network, fe
 memorising_learning_rate: float = 0.0001  # and its learning rate
 
 # %% tags=["hide-input"]
-import math
+from stiffness_book import claims, figures, page, texts
+from stiffness_book.class_figure import ClassFigure
 
-from stiffness_book import charts, claims, page, store, summaries, sweep
-
-page.start()
-page.check_parameters()
-
-# %% tags=["experiments", "hide-input"]
-from stiffness_book.experiment import Experiment
-
-settings = {"dataset": dataset, "network": network, "optimizer": optimizer, "batch_size": batch_size,
-            "permuted_fraction": permuted_fraction, "unit_length": unit_length, "probe_size": probe_size,
-            "stages": stages}
-permuted = [Experiment(**settings, learning_rate=learning_rate, train_size=train_size, seed=seed)
-            for seed in range(seeds)]
-memorising = [Experiment(**settings, learning_rate=memorising_learning_rate, train_size=memorising_train_size,
-                         seed=seed) for seed in range(seeds)]
-experiments = permuted + memorising
-
-# %% tags=["hide-input"]
-memorised = sweep.table_of(memorising)
-table = sweep.table_of(permuted)
-provenance = store.provenance(permuted)
-class_names = provenance["class_names"][0]
-matrices = summaries.class_matrices(table, class_names)
-last = stages[-1]
+parameters = page.start()
+experiments = figures.fig04(**parameters)
+figure = ClassFigure.of("Figure 4", experiments["permuted"], note="permuted labels",
+                        details=f" with {permuted_fraction:.0%} of the labels permuted")
+memorising = ClassFigure.of("Figure 4", experiments["memorising"])
 
 # %% [markdown]
 # ## Four stages side by side
@@ -70,30 +52,26 @@ last = stages[-1]
 # The colours are those of Figure 3: blue is positive, red negative.
 
 # %% tags=["hide-input"]
-charts.matrix_panels(
-    matrices, shown_stages, "sign", title=["Figure 4. Class stiffness (sign)", f"{dataset}, permuted labels"],
-    of=f"a {network} network on {dataset} with {permuted_fraction:.0%} of the labels permuted",
-)
+figure.panels(shown_stages)
 
 # %% [markdown]
 # ## All measured stages
 
 # %% tags=["hide-input"]
-charts.matrix_slider(matrices, title=["Class stiffness", f"{dataset}, permuted labels"],
-                           of=f"a {network} network on {dataset} with {permuted_fraction:.0%} of the labels permuted")
+figure.slider()
 
 # %% [markdown]
 # ## The two summaries
 
 # %% tags=["hide-input"]
-charts.stiffness_evolution(table, title=["Stiffness through training", f"{dataset}, permuted labels"])
+figure.stiffness()
 
 # %% [markdown]
 # The training loss is on the permuted labels, the validation loss on true ones. The dashed line is the loss of a
 # network that gives every class the same probability, whatever it is shown.
 
 # %% tags=["hide-input"]
-charts.loss_evolution(table, title="The losses of the same runs", guessing=math.log(len(class_names)))
+figure.losses(beside_guessing=True)
 
 # %% [markdown]
 # ## A network that does learn the labels by heart
@@ -102,38 +80,45 @@ charts.loss_evolution(table, title="The losses of the same runs", guessing=math.
 # summaries, on the same validation images.
 
 # %% tags=["hide-input"]
-charts.stiffness_evolution(memorised, title=["Stiffness of a network that memorises", dataset])
+memorising.stiffness("Stiffness of a network that memorises")
 
 # %% [markdown]
 # ## What was found
 
 # %% tags=["hide-input"]
-page.found(claims.permuted_labels_negative(table))
-within = summaries.stiffness_curves(table, ["within_class_cosine"]).set_index("step")["mean"]
-alike = [step for step in stages if (within.loc[step:] > 0.99).all()]
-accuracy = claims.interval(summaries.at(table, "validation_accuracy", last), claims.percent)
-if alike:
-    page.say(
-        f"How it comes about: from step {alike[0]:,} on, two images of one class have gradients of cosine "
-        f"{within[last]:.3f}, and the networks are right on {accuracy} of the validation images. They have come to say "
-        "the same of every image, so a gradient depends on the label alone: it raises the probability of one class and "
-        f"lowers that of the {len(class_names) - 1} others. Had all classes the same probability and all hidden layers "
-        f"the same values, the cosine between classes would be −1/{len(class_names) - 1}, "
-        f"{claims.signed3(-1 / (len(class_names) - 1))}; measured is "
-        f"{claims.interval(summaries.at(table, 'between_classes_cosine', last), claims.signed3)}."
-    )
-else:
-    page.say(f"The networks still tell images apart: they are right on {accuracy} of the validation images, and "
-                 f"two images of one class have gradients of cosine {within[last]:.3f}.")
-by_heart = claims.interval(summaries.at(memorised, "train_accuracy", last), claims.percent)
-ends = {name: claims.interval(summaries.at(memorised, f"{name}_sign", last))
-        for name in ("within_class", "between_classes")}
+page.found(claims.permuted_labels_negative(figure.table))
 page.say(
-    f"The networks trained on {memorising_train_size:,} images know {by_heart} of their permuted labels after {last:,} "
-    f"steps. Their sign stiffness then is {ends['within_class']} within classes and {ends['between_classes']} between "
-    "them. So it matters how a network fails to generalise: claim C4 describes one that gives up, and is judged on "
-    "the first set of runs alone."
-)
+    texts.the_same_of_every_image(figure.table, len(figure.class_names)),
+    texts.labels_by_heart(memorising.table, memorising_train_size) + " So it matters how a network fails to "
+    "generalise: claim C4 describes one that gives up, and is judged on the first set of runs alone.")
+
+# %% [markdown]
+# ## One pair of images
+#
+# What is measured, on two handwritten digits and this page's network before training: `gradient_gram` gives the inner
+# product of the two loss gradients, and its sign and cosine are the stiffness of the pair. Below it stands the
+# definition, with `tf.GradientTape`.
+
+# %%
+import keras
+import numpy as np
+import tensorflow as tf
+
+from stiffness import gradient_gram
+
+model, x, y = page.two_images(network)
+gram = gradient_gram(model, x, y)
+print(f"product {gram.products[0, 1]:.2f}, sign {gram.sign()[0, 1]:.0f}, cosine {gram.cosine()[0, 1]:.2f}")
+
+with tf.GradientTape() as tape:
+    losses = keras.losses.sparse_categorical_crossentropy(y, model(x), from_logits=True)
+parts = tape.jacobian(losses, [weight.value for weight in model.trainable_weights])
+g1, g2 = (np.concatenate([np.ravel(part[i]) for part in parts]) for i in (0, 1))
+product, norms = g1 @ g2, np.linalg.norm(g1) * np.linalg.norm(g2)
+print(f"product {product:.2f}, sign {np.sign(product):.0f}, cosine {product / norms:.2f}")
+
+wrong = gradient_gram(model, x, [y[0], y[0]])
+print(f"if the second image is labelled as the first: sign {wrong.sign()[0, 1]:.0f}, cosine {wrong.cosine()[0, 1]:.2f}")
 
 # %% [markdown]
 # ## The runs
@@ -141,5 +126,5 @@ page.say(
 # The first folded cell above holds this page's parameters.
 
 # %% tags=["hide-input"]
-page.summary(provenance)
-page.summary(store.provenance(memorising))
+page.summary(figure.provenance)
+page.summary(memorising.provenance)

@@ -34,26 +34,11 @@ stages: list = [0, 10, 30, 100, 300, 1000, 3000, 6000, 10000, 20000, 40000]  # s
 shown_stages: list = [0, 300, 10000, 40000]  # the stages that stand side by side
 
 # %% tags=["hide-input"]
-from stiffness_book import charts, claims, page, store, summaries, sweep
+from stiffness_book import claims, figures, page, texts
+from stiffness_book.class_figure import ClassFigure
 
-page.start()
-page.check_parameters()
-
-# %% tags=["experiments", "hide-input"]
-from stiffness_book.experiment import Experiment
-
-experiments = [
-    Experiment(dataset=dataset, network=network, optimizer=optimizer, learning_rate=learning_rate,
-               batch_size=batch_size, seed=seed, train_size=train_size, unit_length=unit_length,
-               probe_size=probe_size, stages=stages)
-    for seed in range(seeds)
-]
-
-# %% tags=["hide-input"]
-table = sweep.table_of(experiments)
-provenance = store.provenance(experiments)
-matrices = summaries.class_matrices(table, provenance["class_names"][0])
-last = stages[-1]
+parameters = page.start()
+figure = ClassFigure.of("Figure 5", figures.class_stiffness(**parameters))
 
 # %% [markdown]
 # ## Four stages side by side
@@ -61,26 +46,22 @@ last = stages[-1]
 # Blue is positive, red negative, in the colours of the other figures.
 
 # %% tags=["hide-input"]
-charts.matrix_panels(
-    matrices, shown_stages, "sign", title=["Figure 5. Class stiffness (sign)", dataset],
-    of=f"a {network} network on {dataset}",
-)
+figure.panels(shown_stages)
 
 # %% [markdown]
 # ## All measured stages
 
 # %% tags=["hide-input"]
-charts.matrix_slider(matrices, title=["Class stiffness", dataset],
-                           of=f"a {network} network on {dataset}")
+figure.slider()
 
 # %% [markdown]
 # ## The two summaries, and the losses
 
 # %% tags=["hide-input"]
-charts.stiffness_evolution(table, title=["Stiffness through training", dataset])
+figure.stiffness()
 
 # %% tags=["hide-input"]
-charts.loss_evolution(table, title="The losses of the same runs")
+figure.losses()
 
 # %% [markdown]
 # ## What was found
@@ -88,22 +69,40 @@ charts.loss_evolution(table, title="The losses of the same runs")
 # The rules are those of Figure 3's page, applied to these runs.
 
 # %% tags=["hide-input"]
-page.found(claims.within_class_positive(table), "C1-fashion")
-page.found(claims.between_classes_grows(table), "C2-fashion")
+page.found(claims.within_class_positive(figure.table), "fig05_class_stiffness_fashion")
+page.found(claims.between_classes_grows(figure.table), "fig05_class_stiffness_fashion")
 
 # %% tags=["hide-input"]
-pairs = summaries.pairs_of_classes(matrices, last)
-harmful = pairs[pairs["high"] < 0]
-page.say(
-    f"After {last:,} steps {len(harmful)} of {len(pairs)} pairs of classes harm each other on average: the "
-    "interval of their sign stiffness lies below 0. The lowest are " + ", ".join(
-        f"{' and '.join(classes)} {claims.interval(row)}" for classes, row in pairs.iloc[:3].iterrows())
-    + f"; the highest is {' and '.join(pairs.index[-1])} {claims.interval(pairs.iloc[-1])}."
-)
+page.say(texts.harmful_pairs(figure.matrices, figure.last))
 
 # %% [markdown]
 # Looking alike is not helping each other. What tells two such classes apart is learnt for the one and against the
 # other, so where that is what is left to learn, a step for one of them harms the other.
+
+# %% [markdown]
+# ## One pair of images
+#
+# What is measured, on two handwritten digits and this page's network before training: `gradient_gram` gives the inner
+# product of the two loss gradients, and its sign and cosine are the stiffness of the pair. Below it stands the
+# definition, with `tf.GradientTape`.
+
+# %%
+import keras
+import numpy as np
+import tensorflow as tf
+
+from stiffness import gradient_gram
+
+model, x, y = page.two_images(network)
+gram = gradient_gram(model, x, y)
+print(f"product {gram.products[0, 1]:.2f}, sign {gram.sign()[0, 1]:.0f}, cosine {gram.cosine()[0, 1]:.2f}")
+
+with tf.GradientTape() as tape:
+    losses = keras.losses.sparse_categorical_crossentropy(y, model(x), from_logits=True)
+parts = tape.jacobian(losses, [weight.value for weight in model.trainable_weights])
+g1, g2 = (np.concatenate([np.ravel(part[i]) for part in parts]) for i in (0, 1))
+product, norms = g1 @ g2, np.linalg.norm(g1) * np.linalg.norm(g2)
+print(f"product {product:.2f}, sign {np.sign(product):.0f}, cosine {product / norms:.2f}")
 
 # %% [markdown]
 # ## The runs
@@ -111,4 +110,4 @@ page.say(
 # The first folded cell above holds this page's parameters.
 
 # %% tags=["hide-input"]
-page.summary(provenance)
+page.summary(figure.provenance)

@@ -36,27 +36,11 @@ stage_losses: list = [1.5, 1.25, 1.0]  # and training losses, for the page on ar
 shown_stages: list = [0, 100, 3000, 10000]  # the stages that stand side by side
 
 # %% tags=["hide-input"]
-from stiffness_book import charts, claims, page, store, summaries, sweep
+from stiffness_book import claims, figures, page, texts
+from stiffness_book.class_figure import ClassFigure
 
-page.start()
-page.check_parameters()
-
-# %% tags=["experiments", "hide-input"]
-from stiffness_book.experiment import Experiment
-
-experiments = [
-    Experiment(dataset=dataset, network=network, optimizer=optimizer, learning_rate=learning_rate,
-               batch_size=batch_size, seed=seed, train_size=train_size, unit_length=unit_length,
-               probe_size=probe_size, stages=stages, stage_losses=stage_losses)
-    for seed in range(seeds)
-]
-
-# %% tags=["hide-input"]
-table = sweep.table_of(experiments)
-table = table[table["target_loss"].isna()]  # of the stages by loss each run has its own steps
-provenance = store.provenance(experiments)
-matrices = summaries.class_matrices(table, provenance["class_names"][0])
-last = stages[-1]
+parameters = page.start()
+figure = ClassFigure.of("Figure 6", figures.class_stiffness(**parameters))
 
 # %% [markdown]
 # ## Four stages side by side
@@ -64,26 +48,22 @@ last = stages[-1]
 # Blue is positive, red negative, in the colours of the other figures.
 
 # %% tags=["hide-input"]
-charts.matrix_panels(
-    matrices, shown_stages, "sign", title=["Figure 6. Class stiffness (sign)", dataset],
-    of=f"a {network} network on {dataset}",
-)
+figure.panels(shown_stages)
 
 # %% [markdown]
 # ## All measured stages
 
 # %% tags=["hide-input"]
-charts.matrix_slider(matrices, title=["Class stiffness", dataset],
-                           of=f"a {network} network on {dataset}")
+figure.slider()
 
 # %% [markdown]
 # ## The two summaries, and the losses
 
 # %% tags=["hide-input"]
-charts.stiffness_evolution(table, title=["Stiffness through training", dataset])
+figure.stiffness()
 
 # %% tags=["hide-input"]
-charts.loss_evolution(table, title="The losses of the same runs")
+figure.losses()
 
 # %% [markdown]
 # ## What was found
@@ -91,28 +71,39 @@ charts.loss_evolution(table, title="The losses of the same runs")
 # The rules are those of Figure 3's page, applied to these runs.
 
 # %% tags=["hide-input"]
-page.found(claims.within_class_positive(table), "C1-cifar10")
-page.found(claims.between_classes_grows(table), "C2-cifar10")
+page.found(claims.within_class_positive(figure.table), "fig06_class_stiffness_cifar10")
+page.found(claims.between_classes_grows(figure.table), "fig06_class_stiffness_cifar10")
 
 # %% tags=["hide-input"]
-best = summaries.onset(table)
-accuracy = summaries.at(table, "validation_accuracy", last)
-within, between = (
-    [claims.interval(summaries.at(table, f"{pairs}_sign", step)) for step in (stages[0], best, last)]
-    for pairs in ("within_class", "between_classes"))
 page.say(
-    f"At the last stage, after {last:,} steps, {claims.interval(accuracy, claims.percent)} of the validation images "
-    f"are classified rightly. The validation loss is lowest after {best:,} steps. Within classes sign stiffness is "
-    f"{within[0]} at the first stage, {within[1]} there and {within[2]} at the last; between them {between[0]}, "
-    f"{between[1]} and {between[2]}. Whether over-fitting makes it fall (C3) is the question of "
-    "[Figure 2](fig02_overfitting.ipynb)."
-)
-classes = summaries.pairs_of_classes(matrices, last)
-page.say(
-    f"After {last:,} steps the pair of classes with the highest mean sign stiffness is "
-    f"{' and '.join(classes.index[-1])} ({claims.interval(classes.iloc[-1])}), the one with the lowest "
-    f"{' and '.join(classes.index[0])} ({claims.interval(classes.iloc[0])})."
-)
+    texts.three_stages(figure.table) + " Whether over-fitting makes it fall (C3) is the question of "
+    "[Figure 2](fig02_overfitting.ipynb).",
+    texts.extreme_pairs(figure.matrices, figure.last))
+
+# %% [markdown]
+# ## One pair of images
+#
+# What is measured, on two handwritten digits and this page's network before training: `gradient_gram` gives the inner
+# product of the two loss gradients, and its sign and cosine are the stiffness of the pair. Below it stands the
+# definition, with `tf.GradientTape`.
+
+# %%
+import keras
+import numpy as np
+import tensorflow as tf
+
+from stiffness import gradient_gram
+
+model, x, y = page.two_images(network)
+gram = gradient_gram(model, x, y)
+print(f"product {gram.products[0, 1]:.2f}, sign {gram.sign()[0, 1]:.0f}, cosine {gram.cosine()[0, 1]:.2f}")
+
+with tf.GradientTape() as tape:
+    losses = keras.losses.sparse_categorical_crossentropy(y, model(x), from_logits=True)
+parts = tape.jacobian(losses, [weight.value for weight in model.trainable_weights])
+g1, g2 = (np.concatenate([np.ravel(part[i]) for part in parts]) for i in (0, 1))
+product, norms = g1 @ g2, np.linalg.norm(g1) * np.linalg.norm(g2)
+print(f"product {product:.2f}, sign {np.sign(product):.0f}, cosine {product / norms:.2f}")
 
 # %% [markdown]
 # ## The runs
@@ -120,4 +111,4 @@ page.say(
 # The first folded cell above holds this page's parameters.
 
 # %% tags=["hide-input"]
-page.summary(provenance)
+page.summary(figure.provenance)

@@ -38,31 +38,17 @@ super_classes: list = None  # the super-class of each class; None is the data se
 living: list = None  # the super-classes on one side of the coarsest division; None is CIFAR-100's living ones
 
 # %% tags=["hide-input"]
-from stiffness_book import blocks, charts, claims, page, store, summaries, sweep
+from stiffness_book import blocks, charts, claims, figures, page, texts
 
-page.start()
-page.check_parameters()
-
-# %% tags=["experiments", "hide-input"]
-from stiffness_book.experiment import Experiment
-
-experiments = [
-    Experiment(dataset=dataset, network=network, optimizer=optimizer, learning_rate=learning_rate,
-               batch_size=batch_size, seed=seed, train_size=train_size, unit_length=unit_length,
-               probe_size=probe_size, stages=stages)
-    for seed in range(seeds)
-]
-
-# %% tags=["hide-input"]
-table = sweep.table_of(experiments)
-provenance = store.provenance(experiments)
+parameters = page.start()
+table, provenance = page.runs(figures.fig07(**parameters))
 class_names = provenance["class_names"][0]
-super_classes = provenance["super_classes"][0] if super_classes is None else super_classes
-living = blocks.LIVING if living is None else living
+super_classes = super_classes or provenance["super_classes"][0]
+living = living or blocks.LIVING
 matrices, arrangements = blocks.arrangements(table, class_names, super_classes, living)
 tested = blocks.through_training(table, super_classes, living)
 by_sign = blocks.stages(tested)
-last = stages[-1]
+agreement = blocks.agreement(table, super_classes)
 
 # %% [markdown]
 # ## The matrix
@@ -77,9 +63,8 @@ charts.matrix_orders(
     matrices, arrangements, class_names, super_classes, step=shown_stage,
     title=["Figure 7. Class stiffness", dataset],
     description=f"The class stiffness matrix of a {network} network on {dataset}, {len(class_names)} classes square, "
-    f"at each of {len(stages)} stages chosen by a slider. By sign stiffness, two classes of one super-class have more "
-    "than two others by " + ", ".join(
-        f"{by_sign.loc[(blocks.SUPER, step), 'mean']:.3f} after {step:,} steps" for step in stages) + ".",
+    f"at each of {len(stages)} stages chosen by a slider. The sign stiffness of two classes of one super-class exceeds "
+    f"that of two others by {texts.differences_in_words(by_sign)}.",
 )
 
 # %% [markdown]
@@ -98,16 +83,7 @@ charts.block_evolution(tested, title=["Differences that make blocks", dataset])
 # and $p$ is the share of these that reach the true difference. The table is by sign stiffness.
 
 # %% tags=["hide-input"]
-page.say(
-    "| steps | super-classes | largest p of a run | living / non-living | largest p of a run |\n"
-    "|---|---|---|---|---|\n" + "\n".join(
-        f"| {step:,} | " + " | ".join(
-            f"{claims.interval(row, claims.signed3)} | {row['p']:.4f}"
-            for row in (by_sign.loc[(division, step)] for division in (blocks.SUPER, blocks.LIVING_OR_NOT))) + " |"
-        for step in stages)
-    + f"\n\n{blocks.PERMUTATIONS:,} relabellings, the same for all matrices, so that p is at least "
-    f"{1 / (1 + blocks.PERMUTATIONS):.4f}; for the living and the non-living whole super-classes are dealt out."
-)
+page.say(texts.block_tests(by_sign))
 
 # %% [markdown]
 # ## Found without being told
@@ -117,7 +93,6 @@ page.say(
 # division, and random ones have 0 on average.
 
 # %% tags=["hide-input"]
-agreement = blocks.agreement(table, super_classes)
 charts.agreement_evolution(agreement, title="Clusters against super-classes")
 
 # %% [markdown]
@@ -143,25 +118,32 @@ page.found(claims.super_class_blocks(tested, provenance["split_sizes"][0]["train
 page.found(claims.super_classes_appear_and_fade(tested))
 
 # %% tags=["hide-input"]
-accuracy = claims.interval(summaries.at(table, "validation_accuracy", last), claims.percent)
-validation = summaries.loss_curves(table, ["validation_loss"]).set_index("step")["mean"]
-peak = by_sign.loc[blocks.SUPER, "mean"].idxmax()
-at_peak = next(C for step, kind, C in matrices if (step, kind) == (peak, "sign"))
-strongest = [f"{name.replace('_', ' ')} ({claims.signed(difference)})"
-             for name, difference in blocks.by_group(at_peak, super_classes)]
-index = summaries.over_seeds(agreement[agreement["kind"] == "sign"], ["step"], bounds=(-1, 1)).set_index("step")
-best = index["mean"].idxmax()
-page.say(
-    f"The super-classes' difference is largest after {peak:,} steps. Each by itself, the super-classes whose "
-    f"classes then help each other most, compared with the rest, are {', '.join(strongest[:3])}; least, "
-    f"{', '.join(strongest[-3:])}. The clusters found in the matrix come closest to the super-classes after "
-    f"{best:,} steps, with an adjusted Rand index of {claims.interval(index.loc[best])}; 95 % of random divisions stay "
-    f"below {agreement['chance'].max():.2f}."
-)
-page.say(
-    f"The validation loss is lowest after {validation.idxmin():,} steps, at {validation.min():.2f}; after {last:,} it "
-    f"is {validation[last]:.2f}, and {accuracy} of the validation images are classified rightly."
-)
+page.say(texts.strongest_super_classes(by_sign, matrices, super_classes, agreement), texts.validation_at_the_end(table))
+
+# %% [markdown]
+# ## One pair of images
+#
+# What is measured, on two handwritten digits and this page's network before training: `gradient_gram` gives the inner
+# product of the two loss gradients, and its sign and cosine are the stiffness of the pair. Below it stands the
+# definition, with `tf.GradientTape`.
+
+# %%
+import keras
+import numpy as np
+import tensorflow as tf
+
+from stiffness import gradient_gram
+
+model, x, y = page.two_images(network)
+gram = gradient_gram(model, x, y)
+print(f"product {gram.products[0, 1]:.2f}, sign {gram.sign()[0, 1]:.0f}, cosine {gram.cosine()[0, 1]:.2f}")
+
+with tf.GradientTape() as tape:
+    losses = keras.losses.sparse_categorical_crossentropy(y, model(x), from_logits=True)
+parts = tape.jacobian(losses, [weight.value for weight in model.trainable_weights])
+g1, g2 = (np.concatenate([np.ravel(part[i]) for part in parts]) for i in (0, 1))
+product, norms = g1 @ g2, np.linalg.norm(g1) * np.linalg.norm(g2)
+print(f"product {product:.2f}, sign {np.sign(product):.0f}, cosine {product / norms:.2f}")
 
 # %% [markdown]
 # ## The runs

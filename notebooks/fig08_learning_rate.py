@@ -36,24 +36,11 @@ probe_size: int = 500  # validation examples whose pairs are measured
 max_steps: int = 40000  # a run that has not reached its losses by then ends without them
 
 # %% tags=["hide-input"]
-from stiffness_book import charts, claims, page, store, summaries, sweep
+from stiffness_book import charts, claims, figures, page, summaries, texts
 
-page.start()
-page.check_parameters()
-
-# %% tags=["experiments", "hide-input"]
-from stiffness_book.experiment import Experiment
-
-experiments = [
-    Experiment(dataset=dataset, network=network, optimizer=optimizer, learning_rate=learning_rate,
-               batch_size=batch_size, seed=seed, train_size=train_size, unit_length=unit_length,
-               probe_size=probe_size, stages=[0], stage_losses=losses[dataset], max_steps=max_steps)
-    for dataset in losses for learning_rate in learning_rates for seed in range(seeds)
-]
-
-# %% tags=["hide-input"]
-table = sweep.table_of(experiments, "dataset", "learning_rate")
-provenance = store.provenance(experiments)
+parameters = page.start()
+experiments = figures.at_equal_loss(**parameters)
+table, provenance = page.runs(experiments, "dataset", "learning_rate")
 stops = summaries.stops(table, losses)
 
 # %% [markdown]
@@ -72,48 +59,42 @@ charts.stiffness_against_rate(table, stops, title="Figure 8. Stiffness between c
 # first measurement at or below the target counts, so the loss there is the target or lower.
 
 # %% tags=["hide-input"]
-page.say(f"The loss is measured every {experiments[0].check_every} steps.")
-rows = ["| data | loss aimed at | loss measured | steps, slowest and fastest rate | runs that reached it |",
-        "|---|---|---|---|---|"]
-for (dataset, loss), own in stops.groupby(["dataset", "target_loss"], sort=False):
-    numbers = f"{own['lowest'].min():.3f} to {own['highest'].max():.3f} | {own['step'].max():,.0f} and " \
-              f"{own['step'].min():,.0f}" if own["runs"].any() else "none | none"
-    rows.append(f"| {dataset} | {loss:g} | {numbers} | {own['runs'].sum()} of {len(own) * seeds} |")
-page.say("\n".join(rows))
-short = stops[stops["runs"] < seeds]
-if len(short):
-    page.say(f"Not every run came down to every loss within {max_steps:,} steps: {claims.reached(short, seeds)}. "
-                 "The means there are over those that did.")
+page.say(
+    f"The loss is measured every {experiments[0].check_every} steps, and a run ends after {max_steps:,} at the latest.",
+    texts.where_runs_stopped(stops, seeds),
+    texts.not_reached(stops, seeds))
 
 # %% [markdown]
 # ## What was found
 
 # %% tags=["hide-input"]
-between = table[(table["quantity"] == "between_classes_sign") & table["target_loss"].notna()]
-means = summaries.over_seeds(between, ["dataset", "target_loss", "learning_rate"])
-lines = means.pivot(index=["dataset", "target_loss"], columns="learning_rate", values="mean")
-stiffest = lines.idxmax(axis=1).loc[list(dict.fromkeys(zip(between["dataset"], between["target_loss"])))]
-page.say(
-    f"The highest rate is the stiffest in {(stiffest == lines.columns[-1]).sum()} of the {len(lines)} lines. Each is "
-    "highest at: " + "; ".join(f"{rate:g} ({dataset}, loss {loss:g})" for (dataset, loss), rate in stiffest.items())
-    + ". A positive slope does not say that a line never turns. Of the "
-    f"{len(means)} means {(means['low'] > 0).sum()} have an interval above 0 and {(means['high'] < 0).sum()} one below."
-)
-neighbours, rise = lines.groupby("dataset").diff().abs().stack(), (lines.iloc[:, -1] - lines.iloc[:, 0]).mean()
-page.say(
-    "Could it be that the slopes come from runs that were stopped below their loss, and faster ones further below? "
-    f"Even the whole way from one loss to the next changes stiffness by only {neighbours.mean():.3f} on average, up or "
-    f"down, at the same rate. The way from the lowest rate to the highest, at the same loss, changes it by "
-    f"{claims.signed3(rise)}, which is {abs(rise) / neighbours.mean():.1f} times as much."
-)
-cosines = table[(table["quantity"] == "between_classes_cosine") & table["target_loss"].notna()]
-cosines = summaries.trends(cosines, ["dataset", "target_loss"], "learning_rate", summaries.slope_per_decade)
-page.say(
-    f"By the cosine, the interval of the slope lies above 0 for {(cosines['low'] > 0).sum()} of the {len(cosines)} "
-    f"lines and below for {(cosines['high'] < 0).sum()}; the slopes are between "
-    f"{claims.signed3(cosines['mean'].min())} and {claims.signed3(cosines['mean'].max())} per tenfold rate."
-)
+page.say(texts.stiffest_rates(table), texts.rate_against_loss(table), texts.slopes_by_cosine(table))
 page.found(claims.higher_rate_is_stiffer(table))
+
+# %% [markdown]
+# ## One pair of images
+#
+# What is measured, on two handwritten digits and this page's network before training: `gradient_gram` gives the inner
+# product of the two loss gradients, and its sign and cosine are the stiffness of the pair. Below it stands the
+# definition, with `tf.GradientTape`.
+
+# %%
+import keras
+import numpy as np
+import tensorflow as tf
+
+from stiffness import gradient_gram
+
+model, x, y = page.two_images(network)
+gram = gradient_gram(model, x, y)
+print(f"product {gram.products[0, 1]:.2f}, sign {gram.sign()[0, 1]:.0f}, cosine {gram.cosine()[0, 1]:.2f}")
+
+with tf.GradientTape() as tape:
+    losses = keras.losses.sparse_categorical_crossentropy(y, model(x), from_logits=True)
+parts = tape.jacobian(losses, [weight.value for weight in model.trainable_weights])
+g1, g2 = (np.concatenate([np.ravel(part[i]) for part in parts]) for i in (0, 1))
+product, norms = g1 @ g2, np.linalg.norm(g1) * np.linalg.norm(g2)
+print(f"product {product:.2f}, sign {np.sign(product):.0f}, cosine {product / norms:.2f}")
 
 # %% [markdown]
 # ## The runs

@@ -37,31 +37,14 @@ probe_size: int = 500  # validation examples whose pairs are measured
 max_steps: int = 40000  # a run that has not reached its losses by then ends without them
 
 # %% tags=["hide-input"]
-from stiffness_book import charts, claims, page, store, summaries, sweep
-from stiffness_book.table import FARTHEST
+from stiffness_book import charts, claims, figures, page, summaries, texts
 
-page.start()
-page.check_parameters()
-
-# %% tags=["experiments", "hide-input"]
-from stiffness_book.experiment import Experiment
-
-experiments = [
-    Experiment(dataset=dataset, network=network, optimizer=optimizer, learning_rate=learning_rate,
-               batch_size=batch_size, seed=seed, train_size=train_size, unit_length=unit_length,
-               probe_size=probe_size, stages=[0], stage_losses=losses[dataset], max_steps=max_steps)
-    for dataset in losses for seed in range(seeds)
-]
-
-# %% tags=["hide-input"]
-table = sweep.table_of(experiments, "dataset")
+parameters = page.start()
+table, provenance = page.runs(figures.fig09(**parameters), "dataset")
 table = table[table["target_loss"] == table["dataset"].map(shown_losses)]
-provenance = store.provenance(experiments)
 curves = summaries.distance_curves(table, ["dataset"])
-sizes = summaries.domain_sizes(table)
-medians = summaries.medians(sizes, ["dataset", "space", "quantity"])
+medians = summaries.medians(summaries.domain_sizes(table), ["dataset", "space", "quantity"])
 domains = medians[medians["quantity"] == "stiff_domain_size_sign"]
-reached = table.groupby("dataset")["seed"].nunique().reindex(list(losses), fill_value=0)
 
 # %% [markdown]
 # ## Stiffness against distance
@@ -81,61 +64,46 @@ charts.stiffness_against_distance(curves, domains, title="Figure 9. Stiffness ag
 # line's zero, the *critical length* ξ. Medians over the runs; the first version's distance, the cosine, in brackets.
 
 # %% tags=["hide-input"]
-def size(value):
-    return f"{value:.2f} ({claims.signed(1 - value)})" if value < FARTHEST else "none"
-
-
-wide = medians.pivot(index=["dataset", "space"], columns="quantity", values="median").loc[
-    list(zip(domains["dataset"], domains["space"]))]
-rows = ["| data | space | zero of all pairs, sign | pairs that are nearer | ξ, cosine | ξ, sign |",
-        "|---|---|---|---|---|---|"]
-for (dataset, space), lengths in wide.iterrows():
-    pairs = curves[(curves["dataset"] == dataset) & (curves["space"] == space) & (curves["pairs"] == "all")
-                   & (curves["kind"] == "sign")]
-    nearer = pairs.loc[pairs["distance"] < lengths["stiff_domain_size_sign"], "number"].sum() / pairs["number"].sum()
-    rows.append(f"| {dataset} | {space} | {size(lengths['stiff_domain_size_sign'])} | {claims.percent(nearer)} | "
-                f"{size(lengths['critical_length_cosine'])} | {size(lengths['critical_length_sign'])} |")
-page.say("\n".join(rows))
-totals = medians.groupby("quantity")[["runs", "finite"]].sum()
-counts = {name: f"{runs - finite} of {runs}" for name, runs, finite in totals.itertuples()}
-page.say(f"A size is missing (*none*) where stiffness is positive and does not come down to zero at any distance "
-             f"there is: so in {counts['stiff_domain_size_sign']} curves of all pairs, over runs and spaces, in "
-             f"{counts['critical_length_cosine']} lines by cosine, and in {counts['critical_length_sign']} by sign.")
+page.say(texts.sizes_of_reach(medians, curves))
 
 # %% [markdown]
 # ## What was found
 
 # %% tags=["hide-input"]
-if (reached < seeds).any():
-    page.say("The loss was not reached by every run: " + ", ".join(
-        f"{dataset}: {number} of {seeds}" for dataset, number in reached.items()) + ".")
-signs = curves[curves["kind"] == "sign"].sort_values("distance")
-spaces = domains[["dataset", "space"]].apply(tuple, axis=1).tolist()
-within = signs[signs["pairs"] == "within_class"]
-nearest = signs[signs["pairs"] == "between_classes"].drop_duplicates(["dataset", "space"])
-farther = [space for space in spaces for line in [signs[(signs["pairs"] == "all") & (signs["dataset"] == space[0])
-                                                        & (signs["space"] == space[1])]]
-           if (line["low"] > 0)[(line["high"] < 0).cummax()].any()]
 page.say(
-    "The curve of all pairs is a mix. Pairs of one class have a sign stiffness of at least "
-    f"{claims.signed(within['mean'].min())} at every distance, in every space. The nearest pairs of *different* "
-    f"classes have {claims.signed(nearest['mean'].min())} to {claims.signed(nearest['mean'].max())}, with the interval "
-    f"below 0 in {(nearest['high'] < 0).sum()} of {len(nearest)} spaces and above 0 in {(nearest['low'] > 0).sum()}. A "
-    "curve of all pairs falls with distance as pairs of one class become rare, even where neither of the two does."
-)
-cosines = curves[(curves["kind"] == "cosine") & (curves["pairs"] == "within_class")].sort_values("distance")
-ends = [f"{claims.signed(means.min())} to {claims.signed(means.max())}"
-        for means in (cosines.groupby(["dataset", "space"])["mean"].nth(place) for place in (0, -1))]
-page.say(
-    f"The cosine says more: for pairs of one class it is {ends[0]} among the nearest, depending on the space, and "
-    f"{ends[1]} among the farthest."
-)
-page.say(
-    f"Beyond the critical distance: in {len(farther)} of {len(spaces)} spaces the curve of all pairs, once below 0, "
-    "comes to lie above 0 again farther out"
-    + (f" ({', '.join(' '.join(space) for space in farther)})." if farther else ".")
-)
+    texts.runs_at_the_loss(table, losses, seeds),
+    texts.mix_of_pairs(curves),
+    texts.cosines_near_and_far(curves),
+    texts.positive_again(curves))
 page.found(claims.near_pairs_are_stiff(table))
+
+# %% [markdown]
+# ## One pair of images
+#
+# What is measured, on two handwritten digits and this page's network before training: `gradient_gram` gives the inner
+# product of the two loss gradients, and its sign and cosine are the stiffness of the pair. Below it stands the
+# definition, with `tf.GradientTape`.
+
+# %%
+import keras
+import numpy as np
+import tensorflow as tf
+
+from stiffness import gradient_gram
+
+model, x, y = page.two_images(network)
+gram = gradient_gram(model, x, y)
+print(f"product {gram.products[0, 1]:.2f}, sign {gram.sign()[0, 1]:.0f}, cosine {gram.cosine()[0, 1]:.2f}")
+
+with tf.GradientTape() as tape:
+    losses = keras.losses.sparse_categorical_crossentropy(y, model(x), from_logits=True)
+parts = tape.jacobian(losses, [weight.value for weight in model.trainable_weights])
+g1, g2 = (np.concatenate([np.ravel(part[i]) for part in parts]) for i in (0, 1))
+product, norms = g1 @ g2, np.linalg.norm(g1) * np.linalg.norm(g2)
+print(f"product {product:.2f}, sign {np.sign(product):.0f}, cosine {product / norms:.2f}")
+
+distance = 1 - x[0].ravel() @ x[1].ravel() / np.linalg.norm(x[0]) / np.linalg.norm(x[1])
+print(f"distance of the two images in input space: {distance:.2f}")
 
 # %% [markdown]
 # ## The runs

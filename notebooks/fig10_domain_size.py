@@ -37,28 +37,11 @@ probe_size: int = 500  # validation examples whose pairs are measured
 max_steps: int = 40000  # a run that has not reached its losses by then ends without them
 
 # %% tags=["hide-input"]
-import numpy as np
+from stiffness_book import charts, claims, figures, page, summaries, texts
 
-from stiffness_book import charts, claims, page, store, summaries, sweep
-from stiffness_book.table import BIN
-
-page.start()
-page.check_parameters()
-
-# %% tags=["experiments", "hide-input"]
-from stiffness_book.experiment import Experiment
-
-experiments = [
-    Experiment(dataset=dataset, network=network, optimizer=optimizer, learning_rate=learning_rate,
-               batch_size=batch_size, seed=seed, train_size=train_size, unit_length=unit_length,
-               probe_size=probe_size, stages=[0], stage_losses=losses[dataset], max_steps=max_steps)
-    for dataset in losses for learning_rate in learning_rates for seed in range(seeds)
-]
-
-# %% tags=["hide-input"]
-table = sweep.table_of(experiments, "dataset", "learning_rate")
+parameters = page.start()
+table, provenance = page.runs(figures.at_equal_loss(**parameters), "dataset", "learning_rate")
 table = table[table["target_loss"].notna()]
-provenance = store.provenance(experiments)
 sizes = summaries.domain_sizes(table)
 medians = summaries.medians(sizes, ["dataset", "target_loss", "learning_rate", "space", "quantity"])
 layers = [space for space in sizes["space"].unique() if space != "input"]
@@ -100,25 +83,9 @@ charts.domain_sizes_against_rate(medians, [(space, "critical_length_cosine", spa
 # ## What was found
 
 # %% tags=["hide-input"]
-short = summaries.stops(table, losses).query("runs < @seeds")
-if len(short):
-    page.say(f"Not every run came down to every loss: {claims.reached(short, seeds)}.")
+page.say(texts.not_reached(summaries.stops(table, losses), seeds))
 page.found(claims.domain_grows_with_rate(table))
-trends = summaries.trends(sizes, ["dataset", "target_loss", "space", "quantity"], "learning_rate",
-                          summaries.rank_correlation, bounds=summaries.STIFFNESS)
-names = {"stiff_domain_size_sign": "stiff domain (v1)", "critical_length_cosine": "ξ by cosine (v3)",
-         "critical_length_sign": "ξ by sign (v3)"}
-rows = ["| size | space | grows | shrinks | neither is shown | never zero |", "|---|---|---|---|---|---|"]
-for quantity, name in names.items():
-    for space in sizes["space"].unique():
-        own = trends[(trends["quantity"] == quantity) & (trends["space"] == space)]
-        endless = np.isinf(sizes.loc[(sizes["quantity"] == quantity) & (sizes["space"] == space), "value"])
-        grows, shrinks = (own["low"] > 0).sum(), (own["high"] < 0).sum()
-        rows.append(f"| {name} | {space} | {grows} | {shrinks} | {len(own) - grows - shrinks} | {endless.sum()} of "
-                    f"{len(endless)} |")
-page.say("How the sizes move with the learning rate, by the 95 % interval of the rank correlation over seeds. Each "
-             "data set with each training loss is a case; *never zero* are the runs in which there is no finite "
-             "size.\n\n" + "\n".join(rows))
+page.say(texts.sizes_against_rate(sizes))
 
 # %% [markdown]
 # ### Why the two definitions need not agree
@@ -130,35 +97,38 @@ page.say("How the sizes move with the learning rate, by the 95 % interval of the
 # two go together, run by run?
 
 # %% tags=["hide-input"]
-between = table[table["quantity"] == "between_classes_sign"]
-run = ["dataset", "target_loss", "learning_rate", "seed"]
-domains = sizes[sizes["quantity"] == "stiff_domain_size_sign"].merge(
-    between[[*run, "value"]].rename(columns={"value": "between"}), on=run)
-together = domains.groupby(["space"], sort=False).apply(lambda rows: np.mean(
-    [summaries.rank_correlation(group["between"], group["value"])
-     for _, group in rows.groupby(["dataset", "target_loss"])]), include_groups=False)
 page.say(
-    "Rank correlation between a run's between-class stiffness and the size of its stiff domain, over the runs of all "
-    "rates that were stopped at one loss, averaged over data sets and losses: "
-    + ", ".join(f"{claims.signed(value)} ({space})" for space, value in together.items()) + "."
-)
-domain, length = (
-    trends[(trends["space"] == "input") & (trends["quantity"] == name)].set_index(["dataset", "target_loss"])
-    for name in ("stiff_domain_size_sign", "critical_length_cosine"))
-lengths = sizes[(sizes["quantity"] == "critical_length_cosine") & (sizes["space"] == "input")].set_index(run)["value"]
-pairs = table[(table["quantity"] == "distance_pairs_within_class") & (table["space"] == "input") & (table["value"] > 0)]
-farthest = pairs.groupby(run)["distance"].max() + BIN / 2
-page.say(
-    "A straight line can be followed farther than there are pairs: in input space ξ by cosine lies beyond the farthest "
-    f"pair of one class in {(lengths > farthest.reindex(lengths.index)).sum()} of {len(lengths)} cases of run and loss."
-)
-page.say(
-    "In input space both papers' statements hold at once, stiff domains growing while ξ by cosine shrinks, in "
-    f"{((domain['low'] > 0) & (length['high'] < 0)).sum()} of {len(domain)} cases of data set and loss; both grow "
-    f"in {((domain['low'] > 0) & (length['low'] > 0)).sum()}. The rank correlation of ξ by cosine with the rate is "
-    + ", ".join(f"{claims.interval(row)} ({dataset}, loss {loss:g})" for (dataset, loss), row in length.iterrows())
-    + "."
-)
+    texts.domains_follow_stiffness(table, sizes),
+    texts.beyond_the_pairs(table, sizes),
+    texts.both_versions_at_once(sizes))
+
+# %% [markdown]
+# ## One pair of images
+#
+# What is measured, on two handwritten digits and this page's network before training: `gradient_gram` gives the inner
+# product of the two loss gradients, and its sign and cosine are the stiffness of the pair. Below it stands the
+# definition, with `tf.GradientTape`.
+
+# %%
+import keras
+import numpy as np
+import tensorflow as tf
+
+from stiffness import gradient_gram
+
+model, x, y = page.two_images(network)
+gram = gradient_gram(model, x, y)
+print(f"product {gram.products[0, 1]:.2f}, sign {gram.sign()[0, 1]:.0f}, cosine {gram.cosine()[0, 1]:.2f}")
+
+with tf.GradientTape() as tape:
+    losses = keras.losses.sparse_categorical_crossentropy(y, model(x), from_logits=True)
+parts = tape.jacobian(losses, [weight.value for weight in model.trainable_weights])
+g1, g2 = (np.concatenate([np.ravel(part[i]) for part in parts]) for i in (0, 1))
+product, norms = g1 @ g2, np.linalg.norm(g1) * np.linalg.norm(g2)
+print(f"product {product:.2f}, sign {np.sign(product):.0f}, cosine {product / norms:.2f}")
+
+distance = 1 - x[0].ravel() @ x[1].ravel() / np.linalg.norm(x[0]) / np.linalg.norm(x[1])
+print(f"distance of the two images in input space: {distance:.2f}")
 
 # %% [markdown]
 # ## The runs

@@ -34,24 +34,14 @@ data_sets: dict = {  # for each: network, number of runs (seeds 0, 1, ...), prob
 # %% tags=["hide-input"]
 import pandas as pd
 
-from stiffness_book import charts, claims, page, store, summaries, sweep
+from stiffness_book import charts, claims, figures, page, summaries, sweep, texts
 
-page.start()
-page.check_parameters()
-
-# %% tags=["experiments", "hide-input"]
-from stiffness_book.experiment import Experiment
-
-by_data = {
-    name: [Experiment(dataset=name, network=own["network"], probe_size=own["probe_size"], stages=own["stages"],
-                      seed=seed) for seed in range(own["seeds"])]
-    for name, own in data_sets.items()
-}
-experiments = [run for runs in by_data.values() for run in runs]
-
-# %% tags=["hide-input"]
-sweep.compute_missing(experiments)  # side by side
-tables = {name: sweep.table_of(runs) for name, runs in by_data.items()}
+parameters = page.start()
+experiments = figures.probe_images(**parameters)
+sweep.compute_missing([run for runs in experiments.values() for run in runs])  # side by side
+tables, provenances = {}, {}
+for name, runs in experiments.items():
+    tables[name], provenances[name] = page.runs(runs)
 errors = pd.concat([summaries.probe_errors(table).assign(data=name) for name, table in tables.items()])
 
 # %% [markdown]
@@ -73,19 +63,8 @@ charts.probe_error_curves(errors, (claims.SMALL, "small: below this line"), titl
 # what the choice of images gives it, and what the seed gives it, as root mean squares over the stages.
 
 # %% tags=["hide-input"]
-rows, told = ["| data | stiffness | images | from the images | from the seed |", "|---|---|---|---|---|"], []
-for name, table in tables.items():
-    spread = summaries.seed_spread(table)
-    for summary, words in charts.WORDS.items():
-        full = table[(table["quantity"] == f"{summary}_sign_error") & table["target_loss"].isna()]
-        full = full[full["probe_images"] == full["probe_images"].max()]
-        chosen = spread[(spread["summary"] == summary) & (spread["kind"] == "sign")]
-        from_images, from_seed = ((values**2).mean() ** 0.5 for values in (full["value"], chosen["value"]))
-        images = f"{full['probe_images'].max():,}" if len(full) else "unknown"
-        rows.append(f"| {name} | {words} | {images} | {from_images:.4f} | {from_seed:.4f} |")
-        if from_images > from_seed:
-            told.append(f"{name}, {words}")
-page.say("\n".join(rows))
+spread, images_matter_more = texts.images_against_seeds(tables)
+page.say(spread)
 
 # %% [markdown]
 # ## What was found
@@ -93,10 +72,33 @@ page.say("\n".join(rows))
 # %% tags=["hide-input"]
 page.found(claims.probe_images_suffice(tables))
 page.say(
-    f"Rows of the table above in which the choice of images moves the number more than the seed does: "
-    f"{'; '.join(told) or 'none'}. An interval over seeds does not contain what the choice of images does, as all runs "
-    "are measured on the same ones."
-)
+    f"{images_matter_more} An interval over seeds does not contain what the choice of images does, as all runs are "
+    "measured on the same ones.")
+
+# %% [markdown]
+# ## One pair of images
+#
+# What is measured, on two handwritten digits and the network of Figure 3 before training: `gradient_gram` gives the
+# inner product of the two loss gradients, and its sign and cosine are the stiffness of the pair. Below it stands the
+# definition, with `tf.GradientTape`.
+
+# %%
+import keras
+import numpy as np
+import tensorflow as tf
+
+from stiffness import gradient_gram
+
+model, x, y = page.two_images(next(iter(data_sets.values()))["network"])
+gram = gradient_gram(model, x, y)
+print(f"product {gram.products[0, 1]:.2f}, sign {gram.sign()[0, 1]:.0f}, cosine {gram.cosine()[0, 1]:.2f}")
+
+with tf.GradientTape() as tape:
+    losses = keras.losses.sparse_categorical_crossentropy(y, model(x), from_logits=True)
+parts = tape.jacobian(losses, [weight.value for weight in model.trainable_weights])
+g1, g2 = (np.concatenate([np.ravel(part[i]) for part in parts]) for i in (0, 1))
+product, norms = g1 @ g2, np.linalg.norm(g1) * np.linalg.norm(g2)
+print(f"product {product:.2f}, sign {np.sign(product):.0f}, cosine {product / norms:.2f}")
 
 # %% [markdown]
 # ## The runs
@@ -104,5 +106,5 @@ page.say(
 # The first folded cell above holds this page's parameters.
 
 # %% tags=["hide-input"]
-for runs in by_data.values():
-    page.summary(store.provenance(runs))
+for provenance in provenances.values():
+    page.summary(provenance)

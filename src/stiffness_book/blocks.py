@@ -9,6 +9,7 @@ from scipy.cluster.hierarchy import fcluster, leaves_list, linkage
 from scipy.spatial.distance import squareform
 
 from stiffness_book.summaries import over_seeds
+from stiffness_book.table import KINDS
 
 # Of CIFAR-100's 20 super-classes (Krizhevsky 2009, by their names in TensorFlow Datasets) those of living things. The
 # division is this book's: a forest is a scene here, and a mushroom, listed among the vegetables, alive.
@@ -63,8 +64,8 @@ def through_training(table, super_classes, living, *, permutations=PERMUTATIONS)
     is tested between super-classes, as a difference between its sides would otherwise contain that of super-classes.
     """
     rows = []
-    for kind in ("sign", "cosine"):
-        by_run, matrices = class_matrices(table, kind)
+    for kind in KINDS:
+        by_run, matrices = matrix_stack(table, kind)
         for division, groups, units in ((SUPER, super_classes, None),
                                         (LIVING_OR_NOT, [name in living for name in super_classes], super_classes)):
             value, p = block_test(matrices, groups, units, permutations=permutations)
@@ -80,8 +81,8 @@ def stages(blocks, kind="sign"):
     return rows.assign(there=rows["p"] < SIGNIFICANT)
 
 
-def class_matrices(table, kind):
-    """The class stiffness matrices of a table's stages by step: a row of step and seed for each, and (k, Nc, Nc)."""
+def matrix_stack(table, kind):
+    """The k matrices of all runs and stages by step: a table of k rows (step, seed), and an array (k, Nc, Nc)."""
     entries = table[(table["quantity"] == f"class_stiffness_{kind}") & table["target_loss"].isna()]
     wide = entries.pivot(index=["step", "seed"], columns=["class_a", "class_b"], values="value").sort_index(axis=1)
     classes = round(len(wide.columns) ** 0.5)
@@ -110,8 +111,8 @@ def agreement(table, super_classes, *, permutations=200, seed=0):
 
     rng, rows = np.random.default_rng(seed), []
     orders = [rng.permutation(super_classes) for _ in range(permutations)]
-    for kind in ("sign", "cosine"):
-        by_run, matrices = class_matrices(table, kind)
+    for kind in KINDS:
+        by_run, matrices = matrix_stack(table, kind)
         for run, C in zip(by_run.to_dict("records"), matrices):
             clusters = found_clusters(C, len(set(super_classes)))[1]
             chance = np.quantile([adjusted_rand_score(order, clusters) for order in orders], 0.95)
@@ -139,8 +140,8 @@ def arrangements(table, class_names, super_classes, living):
     end, label (empty for none) and thick, positions in the order.
     """
     matrices, found = [], {}
-    for kind in ("sign", "cosine"):
-        by_run, stack = class_matrices(table, kind)
+    for kind in KINDS:
+        by_run, stack = matrix_stack(table, kind)
         for step in sorted(set(by_run["step"])):
             C = stack[(by_run["step"] == step).to_numpy()].mean(0)
             order, clusters = found_clusters(C, len(set(super_classes)))

@@ -1,34 +1,73 @@
 """What every notebook of the book does before and after its own story."""
 
-import ast
 import os
 from html import escape
 
 from IPython import get_ipython
 from IPython.display import HTML, Markdown, display
 
+from stiffness_book import store, sweep
 from stiffness_book.charts import look
+from stiffness_book.claims import CLAIMS
+from stiffness_book.figures import assignments
 
 INJECTED = "# Parameters"  # how papermill begins the cell that it puts after the parameters
 
 
 def start():
-    """Turns on the book's charts and silences TensorFlow's log, should a run have to be computed."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    look.enable()
+    """Turns on the book's charts and returns the notebook's parameters by name. For the cell after the parameters.
 
-
-def check_parameters():
-    """Makes a misspelt `papermill -p` name an error: papermill only logs a warning. For the cell after the parameters.
-
-    Raises NameError for a name that papermill injected and the parameters cell does not declare.
+    Raises NameError for a name that papermill injected and the parameters cell does not declare: papermill only logs a
+    warning. Raises TypeError for text in place of a list or a dictionary, which is what `papermill -p` makes of them.
     """
-    *_, declared, injected, _ = ["", "", *get_ipython().user_ns["In"]]
-    if injected.startswith(INJECTED):
-        known, given = _assigned(declared), _assigned(injected)
-        if unknown := given - known:
-            raise NameError(f"unknown parameter {', '.join(sorted(unknown))}; "
-                            f"this notebook's are {', '.join(sorted(known))}")
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # should a run have to be computed
+    look.enable()
+    names = get_ipython().user_ns
+    *_, declared, injected, _ = ["", "", *names["In"]]
+    if not injected.startswith(INJECTED):
+        declared, injected = injected, ""
+    known, given = ({name for name, _ in assignments(cell)} for cell in (declared, injected))
+    if unknown := given - known:
+        raise NameError(f"unknown parameter {', '.join(sorted(unknown))}; "
+                        f"this notebook's are {', '.join(sorted(known))}")
+    for name, kind in names.get("__annotations__", {}).items():
+        if name in given and kind in (list, dict) and isinstance(names[name], str):
+            raise TypeError(f"{name} is the text {names[name]!r}; expected a {kind.__name__}, which papermill takes as "
+                            f"YAML: papermill ... -y '{name}: {names[name]}'")
+    return {name: names[name] for name, _ in assignments(declared)}
+
+
+def runs(experiments, *columns):
+    """The runs' table with the settings `columns`, and their provenance. Missing runs are computed.
+
+    Says which runs diverged, if any did: what is drawn and judged is over the runs that were measured.
+    """
+    table = sweep.table_of(experiments, *columns)
+    diverged = table[table["quantity"] == "diverged"]
+    if len(diverged):
+        each = [f"{', '.join(f'{row[name]}' for name in columns)}{': ' if columns else ''}seed {row['seed']} at step "
+                f"{row['step']:,}" for _, row in diverged.iterrows()]
+        say(f"**{len(diverged)} of {len(experiments)} runs diverged:** something was no longer a finite number "
+            f"({'; '.join(each)}). Their training ended there. The means and intervals on this page are over the runs "
+            "that were measured at a stage.")
+    return table, store.provenance(experiments)
+
+
+def two_images(network):
+    """Two of scikit-learn's handwritten digits, and the named network before training.
+
+    Returns the compiled model, images (2, 8, 8, 1) and labels (2,).
+    """
+    import keras
+
+    from stiffness_book import data, networks  # TensorFlow, which stored results do without
+    from stiffness_book.experiment import Experiment
+
+    digits = data.standardise(data.load("digits"))
+    keras.utils.set_random_seed(0)
+    model = networks.build(Experiment(dataset="digits", network=network), digits.validation.inputs.shape[1:], 10)
+    model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    return model, digits.validation.inputs[:2], digits.validation.labels[:2]
 
 
 def summary(provenance):
@@ -58,19 +97,25 @@ def summary(provenance):
         + "\n".join(f"| {name} | {fact} |" for name, fact in facts.items()))
 
 
-def say(text):
-    """Shows a paragraph whose numbers the cell has put in."""
-    display(Markdown(text))
+def say(*texts):
+    """Shows paragraphs of Markdown whose numbers come from a program; an empty one is not shown.
+
+    HTML is shown as text: the name of a class, read from a result, must not become a script.
+    """
+    for text in texts:
+        if text:
+            display(Markdown(escape(text, quote=False)))
 
 
-def found(verdict, name=None):
+def found(verdict, page=None):
     """Shows a verdict at the end of a figure's page, and glues its parts for the scorecard.
 
-    name: that they are glued under, where more than one page judges the claim; by default the claim's.
+    page: the notebook's name, where more than one judges the claim; by default the claim's main page.
     """
-    say(f"**{verdict.claim}: {verdict.verdict}.** {verdict.statement}\n\n*Measured:* {verdict.measured}.\n\n"
-        f"*The rule.* {verdict.rule}")
-    name = name or verdict.claim
+    claim = CLAIMS[verdict.claim]
+    say(f"**{claim.id}: {verdict.verdict}.** {claim.statement}\n\n*Measured:* {verdict.measured}.\n\n"
+        f"*The rule.* {claim.rule}")
+    name = claim.key(page or next(iter(claim.pages)))
     glue(f"{name}-measured", HTML(escape(verdict.measured)))
     kind = verdict.verdict.replace(" ", "-")  # for its colour
     glue(f"{name}-verdict", HTML(f'<span class="verdict {kind}">{verdict.verdict}</span>'))
@@ -83,9 +128,3 @@ def glue(name, shown):
     except ImportError:  # a notebook on its own, as in Colab, has no pages
         return
     store(name, shown, display=False)
-
-
-def _assigned(source):
-    targets = [target for node in ast.parse(source).body if isinstance(node, ast.Assign | ast.AnnAssign)
-               for target in (node.targets if isinstance(node, ast.Assign) else [node.target])]
-    return {target.id for target in targets if isinstance(target, ast.Name)}

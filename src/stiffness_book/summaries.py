@@ -4,16 +4,12 @@ import numpy as np
 import pandas as pd
 from scipy.stats import kendalltau, norm, rankdata, t, ttest_ind
 
-from stiffness_book.table import FARTHEST, FEWEST_PAIRS
+from stiffness_book.table import FARTHEST, FEWEST_PAIRS, SINGLE, STIFFNESS
 
 LEVEL = 0.95
-STIFFNESS = (-1, 1)  # what a sign or a cosine (and a rank correlation) can be, so where the interval of their mean ends
 # the sizes of stiff domains, and the curve that each of them is read off
 SIZES = {"stiff_domain_size_sign": "all_sign", "critical_length_cosine": "within_class_cosine",
          "critical_length_sign": "within_class_sign"}
-
-
-SINGLE = "_single"  # ends the quantities that were measured with the loss in single precision
 
 
 def mean_and_interval(values):
@@ -64,8 +60,8 @@ def at(table, quantity, step):
     return over_seeds(chosen, ["step"]).iloc[0]
 
 
-def class_matrices(table, class_names):
-    """Class stiffness matrices of all stages: step, kind (sign or cosine), class_a, class_b, mean, low, high, seeds."""
+def mean_matrices(table, class_names):
+    """Class stiffness matrices of all stages over the runs: step, kind, class_a, class_b, mean, low, high, seeds."""
     matrices = table[table["quantity"].str.startswith("class_stiffness_")]
     matrices = over_seeds(matrices, ["step", "quantity", "class_a", "class_b"], bounds=STIFFNESS)
     matrices.insert(1, "kind", matrices.pop("quantity").str.removeprefix("class_stiffness_"))
@@ -182,7 +178,7 @@ def rank_correlation(x, y):
 
 
 def pairs_of_classes(matrices, step, kind="sign"):
-    """The pairs of different classes at one stage, lowest mean stiffness first: rows of `class_matrices` by both."""
+    """The pairs of different classes at one stage, lowest mean stiffness first: rows of `mean_matrices` by both."""
     rows = matrices[(matrices["step"] == step) & (matrices["kind"] == kind)]
     rows = rows[rows["class_a"] < rows["class_b"]]  # each once: the matrix is symmetric
     return rows.set_index(["class_a", "class_b"]).sort_values("mean")

@@ -144,7 +144,7 @@ def test_agreement_is_sklearns_and_1_where_the_blocks_are_found():
     rows = blocks.agreement(made, super_classes()[0], permutations=100)
     assert rows[rows["step"].isin([10, 100])]["value"].tolist() == [1.0] * 12
     assert (rows[rows["step"] == 0]["value"] < 0.8).all() and rows["chance"].between(0, 0.5).all()
-    by_run, matrices = blocks.class_matrices(made, "sign")
+    by_run, matrices = blocks.matrix_stack(made, "sign")
     clusters = blocks.found_clusters(matrices[0], 6)[1]
     assert rows["value"].iloc[0] == adjusted_rand_score(super_classes()[0], clusters)
     assert by_run.iloc[0].tolist() == [0, 0] and matrices.shape == (12, 12, 12)

@@ -67,7 +67,7 @@ def test_logarithmic_axes_close_around_the_values(values, ticks):
 
 
 def test_charts_of_class_matrices():
-    matrices = summaries.class_matrices(table(lambda step, _: matrix(0.5, -step / 200)), list("abcd"))
+    matrices = summaries.mean_matrices(table(lambda step, _: matrix(0.5, -step / 200)), list("abcd"))
     assert charts.in_words(matrices, [0, 100], ["sign"]) == (
         "At initialisation the mean stiffness is: sign 0.50 within classes and 0.00 between them. "
         "After 100 steps the mean stiffness is: sign 0.50 within classes and -0.50 between them.")
@@ -77,7 +77,7 @@ def test_charts_of_class_matrices():
 
 
 def test_a_stage_that_was_not_measured_is_named():
-    matrices = summaries.class_matrices(table(lambda *_: matrix(1, 0)), list("abcd"))
+    matrices = summaries.mean_matrices(table(lambda *_: matrix(1, 0)), list("abcd"))
     with pytest.raises(ValueError, match=r"no stage was measured at steps \[7\]; measured were 0, 10, 100"):
         charts.matrix_panels(matrices, [0, 7], "sign", title="t", of="a network")
 
@@ -92,7 +92,7 @@ def test_curves_are_described_by_their_ends():
 
 
 def test_a_chart_without_alternative_text_is_refused():
-    matrices = summaries.class_matrices(table(lambda *_: matrix(1, 0)), list("abcd"))
+    matrices = summaries.mean_matrices(table(lambda *_: matrix(1, 0)), list("abcd"))
     chart = charts.matrix_slider(matrices, title="the title", of="a network").properties(description=" ")
     with pytest.raises(ValueError, match="'the title' has no alternative text"):
         look.render(chart.to_dict())

@@ -20,7 +20,7 @@ from tables import (
     table,
 )
 
-from stiffness_book import claims, summaries
+from stiffness_book import claims, summaries, words
 
 
 def test_interval_is_students():
@@ -41,7 +41,7 @@ def test_over_seeds_counts_them():
 def test_intervals_of_stiffness_end_where_stiffness_does():
     spread = table(lambda *_: matrix(0.9, 0), spread=0.4)
     assert summaries.stiffness_curves(spread, ["within_class_sign"])["high"].max() == 1
-    assert summaries.class_matrices(spread, list("abcd"))["high"].max() == 1
+    assert summaries.mean_matrices(spread, list("abcd"))["high"].max() == 1
 
 
 def test_loss_curves_are_geometric():
@@ -56,7 +56,23 @@ def test_loss_curves_are_geometric():
 def test_verdict_of_c1(within, verdict):
     judged = claims.within_class_positive(table(lambda step, _: matrix(within[STEPS.index(step)], 0)))
     assert judged.verdict == verdict and judged.claim == "C1"
-    assert judged.statement.startswith("Within-class stiffness is positive") and "more than half" in judged.rule
+
+
+def test_claims_are_registered_once_in_order_with_their_rules():
+    assert [one.id for one in claims.in_order()] == [
+        "C1", "C2", "C3", "C4", "C5", "C6", "C7", "C8", "C12", "C14", "C15"]
+    for one in claims.in_order():
+        assert one.rule.split("- reproduced: ")[1] and one.statement.endswith(".") and one.pages
+        assert one.key(next(iter(one.pages))) == one.id
+    with pytest.raises(ValueError, match="claim C1 is registered twice"):
+        claims.claim("C1", source="", statement="", pages={})(lambda table: None)
+
+
+def test_the_scorecard_has_a_row_for_each_claim_and_page():
+    card = claims.scorecard()
+    assert card.count("* - ") == 1 + sum(len(one.pages) for one in claims.in_order())
+    assert all(one.statement in card for one in claims.in_order())
+    assert "fig05_class_stiffness_fashion.ipynb::C1-fig05-verdict" in card
 
 
 @pytest.mark.parametrize("random_start, last, verdict", [
@@ -86,7 +102,7 @@ def test_measured_numbers_are_those_of_the_table():
 
 
 def test_class_matrices_of_a_table():
-    matrices = summaries.class_matrices(table(lambda step, _: matrix(0.5, -step / 200)), list("abcd"))
+    matrices = summaries.mean_matrices(table(lambda step, _: matrix(0.5, -step / 200)), list("abcd"))
     cell = matrices.query("step == 100 and kind == 'sign' and class_a == 'a' and class_b == 'd'")
     assert cell["mean"].item() == pytest.approx(-0.5) and cell["seeds"].item() == 5
 
@@ -127,7 +143,7 @@ def test_c3_without_over_fitting():
 def test_verdict_of_c6(slopes, verdict):
     judged = claims.higher_rate_is_stiffer(sweep(growth(slopes)))
     assert judged.verdict == verdict
-    assert judged.measured.startswith(f"change per tenfold rate: a {claims.signed(slopes['a'])} [")
+    assert judged.measured.startswith(f"change per tenfold rate: a {words.signed(slopes['a'])} [")
 
 
 def test_c6_where_losses_were_not_reached():
@@ -272,11 +288,7 @@ def test_spread_over_seeds_is_their_standard_deviation():
 
 
 def test_pairs_of_classes_once_and_by_stiffness():
-    matrices = summaries.class_matrices(table(lambda *_: matrix(1, 0) + np.diag([0.2, 0, 0.2], 1)
+    matrices = summaries.mean_matrices(table(lambda *_: matrix(1, 0) + np.diag([0.2, 0, 0.2], 1)
                                               + np.diag([0.2, 0, 0.2], -1)), list("abcd"))
     pairs = summaries.pairs_of_classes(matrices, 100)
     assert len(pairs) == 6 and set(pairs.index[-2:]) == {("a", "b"), ("c", "d")}
-
-
-def test_small_numbers_as_markdown():
-    assert [claims.small(value) for value in (0.36, 2.0, 1.9e-5, 0.0)] == ["0.36", "2", r"$1.9 \times 10^{-5}$", "0"]

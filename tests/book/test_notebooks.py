@@ -10,7 +10,8 @@ import papermill
 import pytest
 import yaml
 
-from stiffness_book import store
+from stiffness_book import figures, store
+from stiffness_book.experiment import Experiment
 from stiffness_book.publish import refresh
 from stiffness_book.publish import results as publishing
 from stiffness_book.publish.refresh import NOTEBOOKS, NotebookError, derive, execute, sources, write
@@ -144,15 +145,12 @@ def test_a_notebook_with_parameters_needs_a_quick_profile(tmp_path):
 
 
 @each_notebook
-def test_runs_are_named_in_a_cell_of_their_own(source):
-    cells = [(set(cell.metadata.get("tags", [])), cell.source) for cell in derive(source).cells]
-    drawn = [code for _, code in cells if "sweep.table_of(" in code]
-    named = [code for tags, code in cells if "experiments" in tags]
-    assert len(named) == bool(drawn)
-    for code in named:  # so that the runs are known without the libraries that compute and draw
-        assert [line for line in code.splitlines() if "import" in line] == [
-            "from stiffness_book.experiment import Experiment"]
-        assert publishing.experiments_of(source)
+def test_a_notebook_draws_the_runs_of_its_function(source):
+    code = "\n".join(cell.source for cell in derive(source).cells if cell.cell_type == "code")
+    assert ("page.start()" in code and "figures." in code) == (source.stem in figures.FIGURES)
+    if source.stem in figures.FIGURES:
+        assert f"figures.{figures.FIGURES[source.stem].__name__}(**parameters)" in code
+        assert figures.experiments_of(source)
 
 
 def test_the_readme_has_the_figures_and_their_computing_time():
@@ -166,15 +164,14 @@ RUNS = """\
 # %% tags=["parameters"]
 seeds: int = {0}
 
-# %% tags=["experiments"]
-from stiffness_book.experiment import Experiment
-
-experiments = [Experiment(dataset="digits", network="fc-8", probe_size=30, train_size=100, stages=[0], seed=seed)
-               for seed in range(seeds)]
-
 # %%
 raise SystemExit("drawing is not for here")
 """
+
+
+def runs(*, seeds):
+    return [Experiment(dataset="digits", network="fc-8", probe_size=30, train_size=100, stages=[0], seed=seed)
+            for seed in range(seeds)]
 
 
 @pytest.fixture
@@ -183,6 +180,7 @@ def two_figures(tmp_path, monkeypatch, results_folder):
     notebooks.mkdir()
     for number in (1, 2):
         (notebooks / f"fig0{number}_test.py").write_text(RUNS.format(number), encoding="utf-8")
+        monkeypatch.setitem(figures.FIGURES, f"fig0{number}_test", runs)
     chapters = [{"file": "book/index"}, *({"file": f"notebooks/fig0{number}_test"} for number in (1, 2))]
     (tmp_path / "_toc.yml").write_text(yaml.safe_dump({"parts": [{"chapters": chapters}]}), encoding="utf-8")
     monkeypatch.setattr(refresh, "ROOT", tmp_path)

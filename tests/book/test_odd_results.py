@@ -74,7 +74,7 @@ def compared():
 
 
 def matrices():
-    return summaries.class_matrices(run()[lambda rows: rows["quantity"].str.startswith("class_")], [*"abcd"])
+    return summaries.mean_matrices(run()[lambda rows: rows["quantity"].str.startswith("class_")], [*"abcd"])
 
 
 def agreement():
@@ -283,7 +283,7 @@ HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(2)>"
 
 
 def hostile_charts():
-    rows = summaries.class_matrices(run()[lambda rows: rows["quantity"].str.startswith("class_")],
+    rows = summaries.mean_matrices(run()[lambda rows: rows["quantity"].str.startswith("class_")],
                                     [HOSTILE, *"bcd"])
     yield charts.matrix_slider(rows, title=HOSTILE, of=HOSTILE)
     yield charts.matrix_panels(rows, [0], "sign", title=HOSTILE, of=HOSTILE)

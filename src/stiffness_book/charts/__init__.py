@@ -15,11 +15,9 @@ from stiffness_book.charts.curves import (
 from stiffness_book.charts.distance import stiffness_against_distance
 from stiffness_book.charts.learning_rate import domain_sizes_against_rate, stiffness_against_rate
 from stiffness_book.charts.matrices import in_words, matrix_orders, matrix_panels, matrix_slider
-from stiffness_book.charts.parts import WORDS
 from stiffness_book.charts.points import network_difference_points, network_stiffness_points, probe_error_curves
 
 __all__ = [
-    "WORDS",
     "agreement_evolution",
     "block_evolution",
     "domain_sizes_against_rate",

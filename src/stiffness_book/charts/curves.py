@@ -6,7 +6,6 @@ import numpy as np
 from stiffness_book.charts.look import CURVES, GREY, MARK
 from stiffness_book.charts.parts import (
     GREY_SYMBOL,
-    KINDS,
     LINE_SYMBOL,
     drawable,
     interval,
@@ -21,7 +20,8 @@ from stiffness_book.charts.parts import (
     to_digits,
     with_notes,
 )
-from stiffness_book.summaries import SINGLE, loss_curves, over_seeds, stiffness_curves
+from stiffness_book.summaries import loss_curves, over_seeds, stiffness_curves
+from stiffness_book.table import KINDS, SINGLE
 
 FIRST_STEPS = 10  # an axis of steps is linear up to about here, then logarithmic
 

@@ -6,7 +6,6 @@ import numpy as np
 from stiffness_book.charts.look import CURVES, GREY
 from stiffness_book.charts.parts import (
     EXTENT,
-    KINDS,
     LINE_SYMBOL,
     PANEL,
     STIFFNESS_TOOLTIP,
@@ -20,7 +19,8 @@ from stiffness_book.charts.parts import (
     with_notes,
     zero_line,
 )
-from stiffness_book.summaries import STIFFNESS, over_seeds
+from stiffness_book.summaries import over_seeds
+from stiffness_book.table import KINDS, STIFFNESS
 
 ZERO = ["falls to zero there", "never falls to zero"]  # the two ways in which a size is drawn
 

@@ -5,7 +5,6 @@ import numpy as np
 
 from stiffness_book.charts.look import GREY, STIFFNESS_SCALE
 from stiffness_book.charts.parts import (
-    KINDS,
     STIFFNESS_INTERVAL,
     STIFFNESS_TOOLTIP,
     after,
@@ -19,6 +18,7 @@ from stiffness_book.charts.parts import (
     stage_slider,
     with_notes,
 )
+from stiffness_book.table import KINDS
 
 FOUND = "found clusters"
 HEAT_MAP = "Heat map of the class stiffness matrix"
@@ -28,7 +28,7 @@ UNKNOWN = "grey cells are unknown"
 def matrix_panels(matrices, steps, kind, *, title, of):
     """Class stiffness matrices at the given steps, side by side; in two columns if the classes have names, not numbers.
 
-    matrices: as from `summaries.class_matrices`. kind: sign or cosine. of: whose they are, in words, for the
+    matrices: as from `summaries.mean_matrices`. kind: sign or cosine. of: whose they are, in words, for the
     alternative text. Raises ValueError for a step at which no stage was measured.
     """
     if matrices.empty:

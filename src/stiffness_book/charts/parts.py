@@ -6,9 +6,8 @@ import altair as alt
 import numpy as np
 
 from stiffness_book.charts.look import GREY
+from stiffness_book.table import KINDS
 
-KINDS = ["sign", "cosine"]
-WORDS = {"within_class": "within classes", "between_classes": "between classes"}
 PANEL = 262  # width of one of two panels side by side: a phone shows one whole panel
 EXTENT = 42  # room for an axis's longest labels, so that the chart does not move when a switch changes them
 LINE_SYMBOL = {"symbolType": "stroke", "symbolStrokeWidth": 3, "symbolOpacity": 1}

@@ -7,9 +7,7 @@ from stiffness_book.charts.look import CURVES, MARK
 from stiffness_book.charts.parts import (
     EXTENT,
     GREY_SYMBOL,
-    KINDS,
     STIFFNESS_TOOLTIP,
-    WORDS,
     drawable,
     kind_switch,
     labelled_axis,
@@ -24,7 +22,9 @@ from stiffness_book.charts.parts import (
     with_notes,
     zero_line,
 )
-from stiffness_book.summaries import STIFFNESS, over_seeds
+from stiffness_book.summaries import over_seeds
+from stiffness_book.table import KINDS, STIFFNESS
+from stiffness_book.words import WORDS
 
 
 def network_stiffness_points(table, networks, summary, *, title):

@@ -1,3 +1,36 @@
-"""The papers' claims, each judged by a rule that the program applies and the page prints."""
+"""The papers' claims, one module a paper, each judged by a rule that the program applies and the page prints."""
 
-from stiffness_book.claims.rules import *  # noqa: F403
+from stiffness_book.claims.fort_v1 import (
+    SMALL,
+    between_classes_grows,
+    domain_grows_with_rate,
+    higher_rate_is_stiffer,
+    locality_stiffens,
+    near_pairs_are_stiff,
+    overfitting_loses_stiffness,
+    permuted_labels_negative,
+    probe_images_suffice,
+    super_class_blocks,
+    super_classes_appear_and_fade,
+    within_class_positive,
+)
+from stiffness_book.claims.registry import CLAIMS, claim, in_order, scorecard
+
+__all__ = [
+    "CLAIMS",
+    "SMALL",
+    "between_classes_grows",
+    "claim",
+    "domain_grows_with_rate",
+    "higher_rate_is_stiffer",
+    "in_order",
+    "locality_stiffens",
+    "near_pairs_are_stiff",
+    "overfitting_loses_stiffness",
+    "permuted_labels_negative",
+    "probe_images_suffice",
+    "scorecard",
+    "super_class_blocks",
+    "super_classes_appear_and_fade",
+    "within_class_positive",
+]

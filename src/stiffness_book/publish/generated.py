@@ -7,7 +7,9 @@ from pathlib import Path
 MARKER = re.compile(r"^<!-- generated: (.+) -->$", re.MULTILINE)
 
 # Name of the part: the function without arguments that returns its Markdown, imported only when it is needed.
-GENERATED: dict[str, str] = {}
+GENERATED: dict[str, str] = {
+    "scorecard": "stiffness_book.claims:scorecard",
+}
 
 
 def fill(page: Path) -> None:

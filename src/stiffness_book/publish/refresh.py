@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -79,7 +80,7 @@ def execute(source: Path) -> nbformat.NotebookNode:
             extra_arguments=QUIET,
             resources={"metadata": {"path": str(NOTEBOOKS)}},
             on_cell_start=on_cell_start,
-        ).execute()
+        ).execute(stderr=subprocess.DEVNULL)  # TensorFlow's log of its start; what cells print is kept
     notebook.metadata.get("language_info", {}).pop("version", None)  # of the Python that happened to run it
     return notebook
 

@@ -1,6 +1,6 @@
 """Compute what the book publishes and is not stored: python -m stiffness_book.publish.results [OPTION] [NAME ...]
 
-Each notebook names its runs itself: its cell tagged `experiments` builds the list `experiments` from the parameters.
+Which runs a notebook draws is said by `stiffness_book.figures`, from the values in its cell tagged `parameters`.
 """
 
 import argparse
@@ -11,26 +11,17 @@ import tempfile
 from pathlib import Path
 from unittest import mock
 
-import jupytext
 import pandas as pd
 
 from stiffness_book import store, sweep
 from stiffness_book.experiment import Experiment
+from stiffness_book.figures import experiments_of
 from stiffness_book.publish.refresh import ROOT, NotebookError, sources
 from stiffness_book.table import COLUMNS
 
 README = ROOT / "README.md"
 TOLERANCE = 1e-4  # of stiffness computed again; with the same libraries and kind of processor the numbers are equal
 MARKS = "<!-- figures: written by make refresh -->", "<!-- end of figures -->"
-
-
-def experiments_of(source: Path) -> list[Experiment]:
-    """The runs that a notebook draws, with the parameters that it has; none where it has no such cell."""
-    names = {}
-    for cell in jupytext.read(source).cells:
-        if {"parameters", "experiments"} & set(cell.metadata.get("tags", [])):
-            exec(compile(cell.source, str(source), "exec"), names)
-    return names.get("experiments", [])
 
 
 def chosen(names: list[str]) -> list[Path]:
@@ -45,7 +36,7 @@ def chosen(names: list[str]) -> list[Path]:
 def wall_times(experiments: list[Experiment]) -> list[float]:
     """The seconds that the stored ones among the runs took. Reads only."""
     seconds = []
-    for experiment in dict.fromkeys(experiments):
+    for experiment in experiments:
         try:
             seconds.append(store.load(store.path_of(experiment), experiment).attrs["wall_time_s"])
         except (FileNotFoundError, store.DamagedResult):
@@ -57,7 +48,7 @@ def overview(notebooks: list[Path]) -> pd.DataFrame:
     """A row for each notebook that has runs: runs, how many are missing, minutes of all, seconds of one."""
     rows = []
     for source in notebooks:
-        runs = len(dict.fromkeys(experiments_of(source)))
+        runs = len(experiments_of(source))
         seconds = wall_times(experiments_of(source))
         one = f"{min(seconds):,.0f} to {max(seconds):,.0f}" if seconds else ""
         if runs:
@@ -94,7 +85,7 @@ def figures_table() -> str:
     lines = ["| figure | command | time on two cores |", "|---|---|---|"]
     for source in sources():
         heading = re.search(r"^# # (.*)", source.read_text(encoding="utf-8"), re.MULTILINE)[1]
-        runs, seconds = len(dict.fromkeys(experiments_of(source))), wall_times(experiments_of(source))
+        runs, seconds = len(experiments_of(source)), wall_times(experiments_of(source))
         command, time = f"`make results FIGURES={source.stem.split('_')[0]}`", "not all computed yet"
         if not runs:
             command, time = "none, it has no runs", ""

@@ -1,0 +1,68 @@
+"""The page of class stiffness matrices through training that Figures 3 to 6 share."""
+
+import math
+from dataclasses import dataclass
+
+import pandas as pd
+
+from stiffness_book import charts, page, summaries
+
+
+@dataclass
+class ClassFigure:
+    """The charts of runs of one network on one data set, measured at stages.
+
+    name: of the figure. dataset, network: as the titles have them.
+    """
+
+    name: str
+    dataset: str
+    network: str
+    table: pd.DataFrame
+    provenance: pd.DataFrame
+    note: str = ""  # what is special about the runs, for titles
+    details: str = ""  # and in full, for the charts' descriptions
+
+    @classmethod
+    def of(cls, name, experiments, **notes):
+        """The figure of the experiments, whose missing runs are computed first."""
+        table, provenance = page.runs(experiments)
+        table = table[table["target_loss"].isna()]  # of the stages by loss each run has its own steps
+        return cls(name, experiments[0].dataset, experiments[0].network, table, provenance, **notes)
+
+    @property
+    def class_names(self):
+        return self.provenance["class_names"].iloc[0]
+
+    @property
+    def matrices(self):
+        return summaries.mean_matrices(self.table, self.class_names)
+
+    @property
+    def last(self):
+        """The step of the last stage that was measured."""
+        return int(self.table.loc[self.table["quantity"] != "diverged", "step"].max())
+
+    def panels(self, stages):
+        """The matrices by sign at some of the stages, side by side."""
+        return charts.matrix_panels(self.matrices, stages, "sign",
+                                    title=[f"{self.name}. Class stiffness (sign)", self._on()], of=self._of())
+
+    def slider(self):
+        """The matrices of all stages, by sign and by cosine."""
+        return charts.matrix_slider(self.matrices, title=["Class stiffness", self._on()], of=self._of())
+
+    def stiffness(self, title="Stiffness through training"):
+        """Stiffness within and between classes through training."""
+        return charts.stiffness_evolution(self.table, title=[title, self._on()])
+
+    def losses(self, *, beside_guessing=False):
+        """The losses; beside_guessing: with that of a network that gives every class the same probability."""
+        guessing = math.log(len(self.class_names)) if beside_guessing else None
+        return charts.loss_evolution(self.table, title="The losses of the same runs", guessing=guessing)
+
+    def _on(self):
+        return f"{self.dataset}{', ' * bool(self.note)}{self.note}"
+
+    def _of(self):
+        return f"a {self.network} network on {self.dataset}{self.details}"

@@ -1,0 +1,469 @@
+"""The paragraphs and tables of the figures' pages whose numbers come from the runs, as Markdown.
+
+Each function returns text for `page.say`; an empty text is not shown.
+"""
+
+from itertools import product
+
+import numpy as np
+
+from stiffness_book import blocks, summaries
+from stiffness_book.table import BIN, FARTHEST, KINDS, STIFFNESS, SUMMARIES
+from stiffness_book.words import WORDS, interval, percent, signed, signed3, small
+
+_RUN = ["dataset", "target_loss", "learning_rate", "seed"]
+
+
+# Figure 2
+
+def losses_at_the_onset(dataset, table):
+    """The losses and accuracies at the onset of over-fitting and at the last stage."""
+    start, last = summaries.onset(table), _stages(table)[-1]
+    train, validation = (summaries.loss_curves(table, [f"{name}_loss"]).set_index("step")["mean"]
+                         for name in ("train", "validation"))
+    accuracy = [interval(summaries.at(table, "validation_accuracy", step), percent) for step in (start, last)]
+    return (
+        f"**{dataset}.** The validation loss is lowest after {start:,} steps, at {validation[start]:.2f}, where the "
+        f"training loss is {small(train[start])}; after {last:,} steps they are {validation[last]:.2f} and "
+        f"{small(train[last])}. The training loss is lowest after {train.idxmin():,} steps, at {small(train.min())}. "
+        f"The networks classify {accuracy[0]} of the validation images correctly at the onset, {accuracy[1]} at the "
+        "last stage." + ("" if last > start else " So these runs do not over-fit."))
+
+
+def stiffness_after_the_onset(table):
+    """A table of how stiffness changes from the onset of over-fitting on."""
+    rows = []
+    for kind, summary in product(KINDS, SUMMARIES):
+        stages = summaries.stiffness_curves(table, [f"{summary}_{kind}"]).set_index("step").loc[summaries.onset(table):]
+        extremes = [f"{interval(stages.loc[step])}, {step:,} steps"
+                    for step in (stages["mean"].idxmax(), stages["mean"].idxmin())]
+        zero = stages.index[(stages["low"] <= 0) & (stages["high"] >= 0)]
+        rows.append([f"{WORDS[summary]}, {kind}", interval(stages.iloc[0]), *extremes, interval(stages.iloc[-1]),
+                     f"{zero[0]:,} steps" if len(zero) else "never"])
+    return _table(["from the onset on", "at the onset", "highest", "lowest", "at the last stage",
+                   "interval first contains 0"], rows)
+
+
+def negative_at_the_onset(tables):
+    """A note on the data sets whose between-class stiffness is below 0 before it could fall towards it."""
+    negative = [dataset for dataset, table in tables.items()
+                if summaries.at(table, "between_classes_sign", summaries.onset(table))["mean"] < 0]
+    return negative and (f"Between classes, stiffness is already negative at the onset ({', '.join(negative)}), so "
+                         "that a fall leads away from 0. The rule still asks for a fall, because the paper shows one.")
+
+
+def lowest_in_single_precision(dataset, table):
+    """The lowest within-class sign stiffness with the loss in single precision, beside the exact one."""
+    exact, single = (summaries.stiffness_curves(part, ["within_class_sign"]).set_index("step")
+                     for part in (table, summaries.in_single_precision(table)))
+    lowest = single["mean"].idxmin()
+    return (f"**{dataset}.** Within classes, the lowest mean in single precision is {interval(single.loc[lowest])}, "
+            f"after {lowest:,} steps; without rounding it is {interval(exact.loc[lowest])} there, and "
+            f"{interval(exact.loc[exact['mean'].idxmin()])} at its lowest.")
+
+
+# Figures 3, 5 and 6
+
+def over_fitting_within_classes(table):
+    """Accuracy, losses and within-class stiffness at the lowest validation loss and at the last stage."""
+    validation = summaries.loss_curves(table, ["validation_loss"]).set_index("step")["mean"]
+    best, last = validation.idxmin(), _stages(table)[-1]
+    within = [interval(summaries.at(table, "within_class_sign", step)) for step in (best, last)]
+    accuracy = interval(summaries.at(table, "validation_accuracy", last), percent)
+    return (f"After {last:,} steps the networks read {accuracy} of the validation images correctly. Their validation "
+            f"loss is lowest after {best:,} steps, at {validation[best]:.3f}, and ends at {validation[last]:.3f}, "
+            f"while within-class stiffness goes from {within[0]} to {within[1]}.")
+
+
+def cosines_from_first_to_last(table):
+    """The cosine stiffness at the first and at the last stage."""
+    within, between = (
+        " to ".join(interval(summaries.at(table, f"{summary}_cosine", step), signed3)
+                    for step in _stages(table)) for summary in SUMMARIES)
+    return f"From the first stage to the last it goes from {within} within classes, and from {between} between them."
+
+
+def harmful_pairs(matrices, step):
+    """How many pairs of classes harm each other at the step, and which least and most."""
+    pairs = summaries.pairs_of_classes(matrices, step)
+    lowest = ", ".join(f"{' and '.join(classes)} {interval(row)}" for classes, row in pairs.iloc[:3].iterrows())
+    return (f"After {step:,} steps {(pairs['high'] < 0).sum()} of {len(pairs)} pairs of classes harm each other on "
+            f"average: the interval of their sign stiffness lies below 0. The lowest are {lowest}; the highest is "
+            f"{' and '.join(pairs.index[-1])} {interval(pairs.iloc[-1])}.")
+
+
+def three_stages(table):
+    """Accuracy at the last stage, and sign stiffness at the first, at the lowest validation loss and at the last."""
+    best, (first, last) = summaries.onset(table), _stages(table)
+    accuracy = interval(summaries.at(table, "validation_accuracy", last), percent)
+    within, between = ([interval(summaries.at(table, f"{summary}_sign", step)) for step in (first, best, last)]
+                       for summary in SUMMARIES)
+    return (f"At the last stage, after {last:,} steps, {accuracy} of the validation images are classified correctly. "
+            f"The validation loss is lowest after {best:,} steps. Within classes, sign stiffness is {within[0]} at the "
+            f"first stage, {within[1]} there and {within[2]} at the last; between them {between[0]}, {between[1]} and "
+            f"{between[2]}.")
+
+
+def extreme_pairs(matrices, step):
+    """The pairs of classes with the highest and the lowest sign stiffness at the step."""
+    pairs = summaries.pairs_of_classes(matrices, step)
+    return (f"After {step:,} steps the pair of classes with the highest mean sign stiffness is "
+            f"{' and '.join(pairs.index[-1])} ({interval(pairs.iloc[-1])}), the one with the lowest "
+            f"{' and '.join(pairs.index[0])} ({interval(pairs.iloc[0])}).")
+
+
+# Figure 4
+
+def the_same_of_every_image(table, num_classes):
+    """Whether the networks come to give every image the same answer, and what that makes of the cosines."""
+    last = _stages(table)[-1]
+    within = summaries.stiffness_curves(table, ["within_class_cosine"]).set_index("step")["mean"]
+    alike = [step for step in within.index if (within.loc[step:] > 0.99).all()]
+    accuracy = interval(summaries.at(table, "validation_accuracy", last), percent)
+    if not alike:
+        return (f"The networks still tell images apart: they are right on {accuracy} of the validation images, and two "
+                f"images of one class have gradients of cosine {within[last]:.3f}.")
+    between = interval(summaries.at(table, "between_classes_cosine", last), signed3)
+    return (
+        f"How it comes about: from step {alike[0]:,} on, two images of one class have gradients of cosine "
+        f"{within[last]:.3f}, and the networks are right on {accuracy} of the validation images. They have come to "
+        "give the same answer for every image, so a gradient depends on the label alone: it raises the probability of "
+        f"one class and lowers that of the {num_classes - 1} others. If all classes had the same probability and all "
+        f"hidden layers the same values, the cosine between classes would be −1/{num_classes - 1}, "
+        f"{signed3(-1 / (num_classes - 1))}; measured is {between}.")
+
+
+def labels_by_heart(table, train_size):
+    """How many permuted labels the second network has learnt, and its stiffness then."""
+    last = _stages(table)[-1]
+    known = interval(summaries.at(table, "train_accuracy", last), percent)
+    within, between = (interval(summaries.at(table, f"{summary}_sign", last)) for summary in SUMMARIES)
+    return (f"The networks trained on {train_size:,} images know {known} of their permuted labels after {last:,} "
+            f"steps. Their sign stiffness is then {within} within classes and {between} between them.")
+
+
+# Figure 7
+
+def block_tests(by_sign):
+    """A table of the differences that make blocks, with their p values. by_sign: as from `blocks.stages`."""
+    rows = []
+    for step in by_sign.loc[blocks.SUPER].index:
+        row = [f"{step:,}"]
+        for division in (blocks.SUPER, blocks.LIVING_OR_NOT):
+            tested = by_sign.loc[(division, step)]
+            row += [interval(tested, signed3), f"{tested['p']:.4f}"]
+        rows.append(row)
+    head = ["steps", "super-classes", "largest p of a run", "living / non-living", "largest p of a run"]
+    return (_table(head, rows) + f"\n\n{blocks.PERMUTATIONS:,} relabellings, the same for all matrices, so that p is "
+            f"at least {1 / (1 + blocks.PERMUTATIONS):.4f}; for the living and the non-living, whole super-classes are "
+            "relabelled.")
+
+
+def differences_in_words(by_sign):
+    """The super-classes' differences at each stage, for a chart's description."""
+    return ", ".join(f"{row['mean']:.3f} after {step:,} steps" for step, row in by_sign.loc[blocks.SUPER].iterrows())
+
+
+def strongest_super_classes(by_sign, matrices, super_classes, agreement):
+    """The super-classes that help each other most and least at the peak, and the best clustering.
+
+    matrices: rows of (step, kind, matrix), as from `blocks.arrangements`; agreement: as from `blocks.agreement`.
+    """
+    peak = by_sign.loc[blocks.SUPER, "mean"].idxmax()
+    at_peak = next(C for step, kind, C in matrices if (step, kind) == (peak, "sign"))
+    strongest = [f"{name.replace('_', ' ')} ({signed(difference)})"
+                 for name, difference in blocks.by_group(at_peak, super_classes)]
+    index = summaries.over_seeds(agreement[agreement["kind"] == "sign"], ["step"], bounds=STIFFNESS).set_index("step")
+    best = index["mean"].idxmax()
+    return (f"The super-classes' difference is largest after {peak:,} steps. Taken one by one, the super-classes whose "
+            f"classes then help each other most, compared with the rest, are {', '.join(strongest[:3])}; least, "
+            f"{', '.join(strongest[-3:])}. The clusters found in the matrix come closest to the super-classes after "
+            f"{best:,} steps, with an adjusted Rand index of {interval(index.loc[best])}; 95 % of random divisions "
+            f"stay below {agreement['chance'].max():.2f}.")
+
+
+def validation_at_the_end(table):
+    """The lowest validation loss, the last one, and the accuracy at the last stage."""
+    last = _stages(table)[-1]
+    validation = summaries.loss_curves(table, ["validation_loss"]).set_index("step")["mean"]
+    accuracy = interval(summaries.at(table, "validation_accuracy", last), percent)
+    return (f"The validation loss is lowest after {validation.idxmin():,} steps, at {validation.min():.2f}; after "
+            f"{last:,} it is {validation[last]:.2f}, and {accuracy} of the validation images are classified correctly.")
+
+
+# Figures 8 to 10
+
+def where_runs_stopped(stops, seeds):
+    """A table of the losses and steps at which the runs were stopped. stops: as from `summaries.stops`."""
+    rows = []
+    for (dataset, loss), own in stops.groupby(["dataset", "target_loss"], sort=False):
+        measured = f"{own['lowest'].min():.3f} to {own['highest'].max():.3f}" if own["runs"].any() else "none"
+        steps = f"{own['step'].max():,.0f} and {own['step'].min():,.0f}" if own["runs"].any() else "none"
+        rows.append([dataset, f"{loss:g}", measured, steps, f"{own['runs'].sum()} of {len(own) * seeds}"])
+    return _table(["data", "target loss", "measured loss", "steps, slowest and fastest rate", "runs that reached it"],
+                  rows)
+
+
+def not_reached(stops, seeds):
+    """The losses that not every run reached; empty where all did. stops: as from `summaries.stops`."""
+    short = stops[stops["runs"] < seeds]
+    runs = [f"{row.dataset}, loss {row.target_loss:g}, rate {row.learning_rate:g}: {row.runs} of {seeds} runs"
+            for row in short.itertuples()]
+    return runs and f"Not every run reached every loss. Means are over those that did: {'; '.join(runs)}."
+
+
+def stiffest_rates(table):
+    """At which rate each line is highest, and how many means lie above and below 0."""
+    between, means, lines = _between_by_rate(table)
+    order = list(dict.fromkeys(zip(between["dataset"], between["target_loss"])))
+    stiffest = lines.idxmax(axis=1).loc[order]
+    rates = "; ".join(f"{rate:g} ({dataset}, loss {loss:g})" for (dataset, loss), rate in stiffest.items())
+    return (f"The highest rate is the stiffest in {(stiffest == lines.columns[-1]).sum()} of the {len(lines)} lines. "
+            f"Each is highest at: {rates}. A positive slope does not mean that a line never turns. Of the {len(means)} "
+            f"means {(means['low'] > 0).sum()} have an interval above 0 and {(means['high'] < 0).sum()} one below.")
+
+
+def rate_against_loss(table):
+    """How much the rate changes stiffness, compared with the step from one loss to the next; empty for one loss."""
+    _, _, lines = _between_by_rate(table)
+    neighbours = lines.groupby("dataset").diff().abs().stack().mean()
+    rise = (lines.iloc[:, -1] - lines.iloc[:, 0]).mean()
+    if not neighbours > 0:  # with a single loss there is nothing to compare with
+        return ""
+    return ("Could the slopes come from runs that were stopped a little below their target loss, the faster ones "
+            "further below? Even the whole step from one loss to the next, at the same rate, changes stiffness by only "
+            f"{neighbours:.3f} on average, up or down. The step from the lowest rate to the highest, at the same loss, "
+            f"changes it by {signed3(rise)}, which is {abs(rise) / neighbours:.1f} times as much.")
+
+
+def slopes_by_cosine(table):
+    """The slopes of between-class cosine stiffness against the logarithm of the rate."""
+    cosines = table[(table["quantity"] == "between_classes_cosine") & table["target_loss"].notna()]
+    slopes = summaries.trends(cosines, ["dataset", "target_loss"], "learning_rate", summaries.slope_per_decade)
+    return (f"By the cosine, the interval of the slope lies above 0 for {(slopes['low'] > 0).sum()} of the "
+            f"{len(slopes)} lines and below for {(slopes['high'] < 0).sum()}; the slopes are between "
+            f"{signed3(slopes['mean'].min())} and {signed3(slopes['mean'].max())} per tenfold rate.")
+
+
+def sizes_of_reach(medians, curves):
+    """A table of the stiff domains and critical lengths, and how many curves and lines have none.
+
+    medians: as from `summaries.medians`, by dataset, space and quantity; curves: as from `summaries.distance_curves`.
+    """
+    wide = medians.pivot(index=["dataset", "space"], columns="quantity", values="median").loc[
+        list(dict.fromkeys(zip(medians["dataset"], medians["space"])))]
+    rows = []
+    for (dataset, space), sizes in wide.iterrows():
+        pairs = _of(curves, dataset, space, "all")
+        nearer = pairs.loc[pairs["distance"] < sizes["stiff_domain_size_sign"], "number"].sum() / pairs["number"].sum()
+        rows.append([dataset, space, _size(sizes["stiff_domain_size_sign"]), percent(nearer),
+                     _size(sizes["critical_length_cosine"]), _size(sizes["critical_length_sign"])])
+    totals = medians.groupby("quantity")[["runs", "finite"]].sum()
+    missing = {name: f"{runs - finite} of {runs}" for name, runs, finite in totals.itertuples()}
+    return (_table(["data", "space", "zero of all pairs, sign", "pairs that are nearer", "ξ, cosine", "ξ, sign"], rows)
+            + "\n\nA size is missing (*none*) where stiffness is positive and does not reach zero at any possible "
+            f"distance. This is so in {missing['stiff_domain_size_sign']} curves of all pairs, over runs and spaces, "
+            f"in {missing['critical_length_cosine']} lines by cosine and in {missing['critical_length_sign']} by sign.")
+
+
+def runs_at_the_loss(table, datasets, seeds):
+    """The data sets whose loss not every run reached; empty where all did."""
+    reached = table.groupby("dataset")["seed"].nunique().reindex(list(datasets), fill_value=0)
+    short = [f"{dataset}: {number} of {seeds}" for dataset, number in reached.items()]
+    return (reached < seeds).any() and f"The loss was not reached by every run: {', '.join(short)}."
+
+
+def mix_of_pairs(curves):
+    """The curve of all pairs as a mix of pairs of one class and of different classes. curves: as from
+    `summaries.distance_curves`."""
+    signs = curves[curves["kind"] == "sign"].sort_values("distance")
+    within = signs[signs["pairs"] == "within_class"]
+    nearest = signs[signs["pairs"] == "between_classes"].drop_duplicates(["dataset", "space"])
+    return (
+        "The curve of all pairs is a mix. Pairs of one class have a sign stiffness of at least "
+        f"{signed(within['mean'].min())} at every distance, in every space. The nearest pairs of *different* classes "
+        f"have {signed(nearest['mean'].min())} to {signed(nearest['mean'].max())}, with the interval below 0 in "
+        f"{(nearest['high'] < 0).sum()} of {len(nearest)} spaces and above 0 in {(nearest['low'] > 0).sum()}. A curve "
+        "of all pairs falls with distance because pairs of one class become rare, even where neither of the two falls.")
+
+
+def cosines_near_and_far(curves):
+    """The cosine of pairs of one class among the nearest and among the farthest."""
+    cosines = curves[(curves["kind"] == "cosine") & (curves["pairs"] == "within_class")].sort_values("distance")
+    near, far = (f"{signed(means.min())} to {signed(means.max())}"
+                 for means in (cosines.groupby(["dataset", "space"])["mean"].nth(place) for place in (0, -1)))
+    return (f"The cosine tells more: for pairs of one class it is {near} among the nearest, depending on the space, "
+            f"and {far} among the farthest.")
+
+
+def positive_again(curves):
+    """In how many spaces the curve of all pairs rises above 0 again beyond its first zero."""
+    spaces = list(dict.fromkeys(zip(curves["dataset"], curves["space"])))
+    again = []
+    for dataset, space in spaces:
+        line = _of(curves, dataset, space, "all").sort_values("distance")
+        if (line["low"] > 0)[(line["high"] < 0).cummax()].any():
+            again.append(f"{dataset} {space}")
+    return (f"Beyond the critical distance: in {len(again)} of {len(spaces)} spaces the curve of all pairs, once below "
+            f"0, rises above 0 again farther out{' (' + ', '.join(again) + ')' if again else ''}.")
+
+
+SIZES = {"stiff_domain_size_sign": "stiff domain (v1)", "critical_length_cosine": "ξ by cosine (v3)",
+         "critical_length_sign": "ξ by sign (v3)"}
+
+
+def sizes_against_rate(sizes):
+    """A table of how the sizes change with the learning rate. sizes: as from `summaries.domain_sizes`."""
+    trends = _trends(sizes)
+    rows = []
+    for quantity, name in SIZES.items():
+        for space in sizes["space"].unique():
+            own = trends[(trends["quantity"] == quantity) & (trends["space"] == space)]
+            endless = np.isinf(sizes.loc[(sizes["quantity"] == quantity) & (sizes["space"] == space), "value"])
+            grows, shrinks = (own["low"] > 0).sum(), (own["high"] < 0).sum()
+            rows.append([name, space, f"{grows}", f"{shrinks}", f"{len(own) - grows - shrinks}",
+                         f"{endless.sum()} of {len(endless)}"])
+    return ("How the sizes change with the learning rate, by the 95 % interval of the rank correlation over seeds. "
+            "Each data set with each training loss is a case; *never zero* counts the runs in which there is no finite "
+            "size.\n\n" + _table(["size", "space", "grows", "shrinks", "neither is shown", "never zero"], rows))
+
+
+def domains_follow_stiffness(table, sizes):
+    """The rank correlation of a run's stiff domain with its between-class stiffness."""
+    between = table[table["quantity"] == "between_classes_sign"]
+    domains = sizes[sizes["quantity"] == "stiff_domain_size_sign"].merge(
+        between[[*_RUN, "value"]].rename(columns={"value": "between"}), on=_RUN)
+    together = domains.groupby("space", sort=False).apply(lambda rows: np.mean(
+        [summaries.rank_correlation(group["between"], group["value"])
+         for _, group in rows.groupby(["dataset", "target_loss"])]), include_groups=False)
+    return ("Rank correlation between a run's between-class stiffness and the size of its stiff domain, over the runs "
+            "of all rates that were stopped at one loss, averaged over data sets and losses: "
+            + ", ".join(f"{signed(value)} ({space})" for space, value in together.items()) + ".")
+
+
+def beyond_the_pairs(table, sizes):
+    """In how many runs the critical length lies beyond the farthest pair of one class."""
+    lengths = sizes[(sizes["quantity"] == "critical_length_cosine") & (sizes["space"] == "input")]
+    lengths = lengths.set_index(_RUN)["value"]
+    pairs = table[(table["quantity"] == "distance_pairs_within_class") & (table["space"] == "input")
+                  & (table["value"] > 0)]
+    farthest = pairs.groupby(_RUN)["distance"].max() + BIN / 2
+    return ("A straight line can be followed farther than there are pairs: in input space ξ by cosine lies beyond the "
+            f"farthest pair of one class in {(lengths > farthest.reindex(lengths.index)).sum()} of {len(lengths)} "
+            "cases of run and loss.")
+
+
+def both_versions_at_once(sizes):
+    """In how many cases stiff domains grow while critical lengths shrink, and the correlations of the latter."""
+    trends = _trends(sizes)
+    domain, length = (
+        trends[(trends["space"] == "input") & (trends["quantity"] == name)].set_index(["dataset", "target_loss"])
+        for name in ("stiff_domain_size_sign", "critical_length_cosine"))
+    correlations = ", ".join(f"{interval(row)} ({dataset}, loss {loss:g})"
+                             for (dataset, loss), row in length.iterrows())
+    return ("In input space both papers' statements hold at once, stiff domains growing while ξ by cosine shrinks, in "
+            f"{((domain['low'] > 0) & (length['high'] < 0)).sum()} of {len(domain)} cases of data set and loss; both "
+            f"grow in {((domain['low'] > 0) & (length['low'] > 0)).sum()}. The rank correlation of ξ by cosine with "
+            f"the rate is {correlations}.")
+
+
+# Architectures
+
+def where_networks_stopped(table, networks, losses, seeds):
+    """A table of when each network reached each training loss."""
+    by = ["network", "target_loss"]
+    stops = table[table["quantity"] == "train_loss"].groupby(by).agg(
+        runs=("value", "size"), loss=("value", "mean"), step=("step", "mean"))
+    accuracy = summaries.over_seeds(table[table["quantity"] == "validation_accuracy"], by, bounds=(0, 1)).set_index(by)
+    rows = []
+    for network in networks:
+        for loss in losses:
+            measured = ["–", "–", "–"]
+            runs = 0
+            if (network, loss) in stops.index:
+                stop, runs = stops.loc[(network, loss)], int(stops.loc[(network, loss), "runs"])
+                measured = [f"{stop['step']:,.0f}", f"{stop['loss']:.3f}",
+                            interval(accuracy.loc[(network, loss)], percent)]
+            rows.append([network, f"{loss:g}", f"{runs} of {seeds}", *measured])
+    return _table(["network", "target loss", "runs that reached it", "steps, mean", "measured loss, mean",
+                   "validation accuracy"], rows)
+
+
+def networks_that_fell_short(table, networks, losses, seeds):
+    """The losses that not all runs of a network reached; empty where all did."""
+    runs = table[table["quantity"] == "train_loss"].groupby(["network", "target_loss"]).size()
+    short = [f"{network}, loss {loss:g}" for network in networks for loss in losses
+             if runs.get((network, loss), 0) < seeds]
+    return short and f"Not all runs reached every loss: {'; '.join(short)}."
+
+
+def convolutional_by_cosine(differences):
+    """In how many comparisons the convolutional network is stiffer by the cosine."""
+    cosine = differences[(differences["kind"] == "cosine") & differences["low"].notna()]
+    return (f"By the cosine the convolutional network is stiffer in {(cosine['low'] > 0).sum()} of {len(cosine)} "
+            f"comparisons, and less stiff in {(cosine['high'] < 0).sum()}.")
+
+
+def ceiling_of_the_sign(table, connected):
+    """In how many comparisons the fully connected network has the largest sign stiffness there is."""
+    within = table[(table["quantity"] == "within_class_sign") & table["target_loss"].notna()]
+    top = within[within["network"].isin(connected)].groupby(["network", "target_loss"])["value"].mean()
+    return (f"Within classes the sign has a ceiling: in {(top > 0.995).sum()} of {len(top)} comparisons the fully "
+            "connected network is at +1.00, and nothing can be stiffer.")
+
+
+# How many images
+
+def images_against_seeds(tables):
+    """A table of the spread that the choice of probe images and the seed give, and the rows where images matter more.
+
+    tables: those of the runs, by data set. Returns (table, sentence).
+    """
+    rows, told = [], []
+    for name, table in tables.items():
+        spread = summaries.seed_spread(table)
+        for summary in SUMMARIES:
+            full = table[(table["quantity"] == f"{summary}_sign_error") & table["target_loss"].isna()]
+            full = full[full["probe_images"] == full["probe_images"].max()]
+            chosen = spread[(spread["summary"] == summary) & (spread["kind"] == "sign")]
+            from_images, from_seed = ((values**2).mean() ** 0.5 for values in (full["value"], chosen["value"]))
+            images = f"{full['probe_images'].max():,}" if len(full) else "unknown"
+            rows.append([name, WORDS[summary], images, f"{from_images:.4f}", f"{from_seed:.4f}"])
+            if from_images > from_seed:
+                told.append(f"{name}, {WORDS[summary]}")
+    return (_table(["data", "stiffness", "images", "from the images", "from the seed"], rows),
+            f"Rows of the table above in which the choice of images moves the number more than the seed does: "
+            f"{'; '.join(told) or 'none'}.")
+
+
+def _stages(table):
+    """The steps of the first and the last stage that were measured; a run that diverged has a row later than that."""
+    steps = table.loc[table["quantity"] != "diverged", "step"]
+    return int(steps.min()), int(steps.max())
+
+
+def _table(head, rows):
+    return "\n".join(f"| {' | '.join(row)} |" for row in (head, ["---"] * len(head), *rows))
+
+
+def _between_by_rate(table):
+    """Between-class sign stiffness at the stage losses: rows, their means, and these with a column for each rate."""
+    between = table[(table["quantity"] == "between_classes_sign") & table["target_loss"].notna()]
+    means = summaries.over_seeds(between, ["dataset", "target_loss", "learning_rate"])
+    return between, means, means.pivot(index=["dataset", "target_loss"], columns="learning_rate", values="mean")
+
+
+def _trends(sizes):
+    return summaries.trends(sizes, ["dataset", "target_loss", "space", "quantity"], "learning_rate",
+                            summaries.rank_correlation, bounds=STIFFNESS)
+
+
+def _of(curves, dataset, space, pairs):
+    """The sign curve of the pairs in a space."""
+    return curves[(curves["dataset"] == dataset) & (curves["space"] == space) & (curves["pairs"] == pairs)
+                  & (curves["kind"] == "sign")]
+
+
+def _size(value):
+    """A distance, and the first version's in brackets."""
+    return f"{value:.2f} ({signed(1 - value)})" if value < FARTHEST else "none"

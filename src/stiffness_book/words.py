@@ -1,0 +1,32 @@
+"""Names and numbers as text: summaries, stiffness, shares, intervals."""
+
+import pandas as pd
+
+WORDS = {"within_class": "within classes", "between_classes": "between classes"}
+
+
+def signed(value, digits=2):
+    """A stiffness as text: +0.22."""
+    return f"{round(value, digits) + 0:+.{digits}f}".replace("-", "−")  # + 0 turns -0.0 into 0.0
+
+
+def signed3(value):
+    """A cosine as text, which is often small: +0.002."""
+    return signed(value, 3)
+
+
+def percent(value):
+    """A share as text: 82.4 %, which no line breaks."""
+    return f"{100 * value:.1f}\N{NO-BREAK SPACE}%"
+
+
+def small(value):
+    """A number that may be very small, as Markdown: 0.36, or 1.9 times a power of ten."""
+    digits, _, exponent = f"{value:.2g}".partition("e")
+    return rf"${digits} \times 10^{{{int(exponent)}}}$" if exponent else digits
+
+
+def interval(row, as_text=signed):
+    """A mean with its interval, as text: +0.22 [+0.15, +0.29]. The interval of a single run is unknown."""
+    mean, low, high = ("unknown" if pd.isna(row[name]) else as_text(row[name]) for name in ("mean", "low", "high"))
+    return f"{mean} [{low}, {high}]"

@@ -1,0 +1,216 @@
+"""The paragraphs and tables of the pages: their numbers are those of the runs, also where runs ended early."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from tables import (
+    LOSSES,
+    PAIRS,
+    RATES,
+    STEPS,
+    both_precisions,
+    by_kind,
+    growth,
+    matrix,
+    networks,
+    probes,
+    spaces,
+    super_class_table,
+    super_classes,
+    sweep,
+    table,
+)
+
+from stiffness_book import blocks, summaries, texts, words
+
+NETWORKS = [name for pair in PAIRS for name in pair]
+
+
+def measured(quantity, *values):
+    """Rows of one quantity, a value for each of STEPS, in five runs."""
+    return pd.DataFrame([{"step": step, "seed": seed, "quantity": quantity, "value": value}
+                         for step, value in zip(STEPS, values) for seed in range(5)])
+
+
+def run(within=(0.9, 0.8, 0.7), between=(0.0, 0.2, -0.4), validation=(2.0, 0.5, 0.9), training=(2.0, 0.4, 0.001)):
+    """A table of five runs whose validation loss is lowest at the second of three stages."""
+    made = table(lambda step, _: matrix(within[STEPS.index(step)], between[STEPS.index(step)]))
+    return pd.concat([made, measured("validation_loss", *validation), measured("train_loss", *training),
+                      measured("validation_accuracy", 0.1, 0.8, 0.75),
+                      measured("train_accuracy", 0.1, 0.9, 1)],
+                     ignore_index=True).assign(target_loss=np.nan)
+
+
+def cells(text):
+    """The rows of a Markdown table without its head, as lists of cells."""
+    lines = [line for line in text.splitlines() if line.startswith("|")]
+    assert set(lines[1]) <= set("|- ") and len({line.count("|") for line in lines}) == 1
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[2:]]
+
+
+def test_losses_at_the_onset_of_over_fitting():
+    said = texts.losses_at_the_onset("mnist", run())
+    assert said.startswith("**mnist.** The validation loss is lowest after 10 steps, at 0.50, where")
+    assert "the training loss is 0.4; after" in said
+    assert "after 100 steps they are 0.90 and 0.001" in said and "80.0\N{NO-BREAK SPACE}% [" in said
+    assert "do not over-fit" not in said
+    assert texts.losses_at_the_onset("mnist", run(validation=(2, 0.9, 0.5))).endswith("So these runs do not over-fit.")
+
+
+def test_stiffness_from_the_onset_on():
+    rows = cells(texts.stiffness_after_the_onset(run()))
+    assert [row[0] for row in rows] == ["within classes, sign", "between classes, sign", "within classes, cosine",
+                                        "between classes, cosine"]
+    assert rows[0][1].startswith("+0.80 [") and rows[0][2].endswith(", 10 steps") and rows[0][5] == "never"
+    assert rows[1][4].startswith("−0.40 [")
+    assert cells(texts.stiffness_after_the_onset(run(between=(0, 0.2, 0))))[1][5] == "100 steps"
+
+
+def test_between_class_stiffness_below_0_at_the_onset_is_noted():
+    assert not texts.negative_at_the_onset({"a": run()})
+    assert "(b)" in texts.negative_at_the_onset({"a": run(), "b": run(between=(0, -0.1, -0.4))})
+
+
+def test_single_precision_beside_exact():
+    said = texts.lowest_in_single_precision("mnist", both_precisions())
+    assert "is +0.40 [unknown, unknown], after 10 steps; without rounding it is +0.90" in said
+
+
+def test_summaries_of_class_figures():
+    said = texts.over_fitting_within_classes(run())
+    assert "at 0.500, and ends at 0.900, while within-class stiffness goes from +0.80" in said
+    said = texts.cosines_from_first_to_last(run())
+    assert "from +0.900 [" in said and "to −0.400 [" in said
+    said = texts.three_stages(run())
+    assert "after 100 steps, 75.0" in said and "sign stiffness is +0.90" in said and "between them +0.00" in said
+
+
+def test_pairs_of_classes():
+    C = matrix(1, 0.1) + np.diag([-0.5, 0, 0.3], 1) + np.diag([-0.5, 0, 0.3], -1)
+    matrices = summaries.mean_matrices(table(lambda *_: C), ["cat", "dog", "car", "ship"])
+    assert texts.harmful_pairs(matrices, 100).startswith("After 100 steps 1 of 6 pairs of classes harm each other")
+    assert "The lowest are cat and dog −0.40" in texts.harmful_pairs(matrices, 100)
+    said = texts.extreme_pairs(matrices, 100)
+    assert "is car and ship (+0.40" in said and said.split("lowest")[1].startswith(" cat and dog (−0.40")
+
+
+def test_a_network_that_gives_every_image_the_same_answer():
+    assert "still tell images apart" in texts.the_same_of_every_image(run(), 4)
+    said = texts.the_same_of_every_image(run(within=(0.2, 0.999, 1), between=(0, -0.3, -0.333)), 4)
+    assert "from step 10 on" in said and "−1/3, −0.333; measured is −0.333 [" in said
+
+
+def test_labels_learnt_by_heart():
+    said = texts.labels_by_heart(run(), 2000)
+    assert said.startswith("The networks trained on 2,000 images know 100.0") and "+0.70 [" in said and "−0.40 [" in said
+
+
+def test_super_classes():
+    names, living = super_classes()
+    made = super_class_table(lambda step: 0.3 if step == 100 else 0.1)
+    by_sign = blocks.stages(blocks.through_training(made, names, living, permutations=200))
+    rows = cells(texts.block_tests(by_sign))
+    assert [row[0] for row in rows] == ["0", "10", "100", "1,000"] and rows[2][1].startswith("+0.289 [")
+    assert texts.differences_in_words(by_sign).split(", ")[2] == "0.289 after 100 steps"
+    matrices, _ = blocks.arrangements(made, [f"class {i}" for i in range(12)], names, living)
+    said = texts.strongest_super_classes(by_sign, matrices, names, blocks.agreement(made, names, permutations=20))
+    assert said.startswith("The super-classes' difference is largest after 100 steps.") and "+1.00 [+1.00" in said
+    assert texts.validation_at_the_end(run()).startswith(
+        "The validation loss is lowest after 10 steps, at 0.50; after 100 it is 0.90, and 75.0")
+
+
+def rates(slopes=None):
+    made = sweep(growth(slopes or {"a": 0.1, "b": 0.2}))
+    return pd.concat([made, made.assign(quantity="between_classes_cosine", value=-made["value"]),
+                      made.assign(quantity="train_loss", value=made["target_loss"] - 0.01)], ignore_index=True)
+
+
+def test_where_the_runs_of_a_sweep_stopped():
+    made = rates()
+    stops = summaries.stops(made, {"a": LOSSES, "b": LOSSES})
+    assert cells(texts.where_runs_stopped(stops, 5))[0] == ["a", "0.3", "0.290 to 0.290", "100 and 100", "15 of 15"]
+    assert not texts.not_reached(stops, 5)
+    few = made[(made["learning_rate"] < 1e-2) | (made["seed"] < 2)]
+    stops = summaries.stops(few, {"a": LOSSES, "b": (0.3, 0.01)})
+    assert cells(texts.where_runs_stopped(stops, 5))[3] == ["b", "0.01", "none", "none", "0 of 15"]
+    assert "a, loss 0.3, rate 0.01: 2 of 5 runs" in texts.not_reached(stops, 5)
+
+
+def test_rates():
+    said = texts.stiffest_rates(rates({"a": 0.1, "b": -0.2}))
+    assert said.startswith("The highest rate is the stiffest in 2 of the 4 lines.") and "0.0001 (b, loss 0.3)" in said
+    assert not texts.rate_against_loss(rates())  # stiffness is the same at both losses
+    by_loss = rates().assign(value=lambda rows: rows["value"] - rows["target_loss"])
+    assert "by only 0.200 on average" in texts.rate_against_loss(by_loss)
+    assert "changes it by +0.300, which is 1.5 times as much" in texts.rate_against_loss(by_loss)
+    said = texts.slopes_by_cosine(rates())
+    assert "above 0 for 0 of the 4 lines and below for 4; the slopes are between −0.200 and −0.100" in said
+
+
+def test_distances():
+    made = spaces(lambda _, distance: 0.6 - 10 * distance, lambda *_: 0.05)
+    curves = summaries.distance_curves(made, ["dataset"])
+    medians = summaries.medians(summaries.domain_sizes(made), ["dataset", "space", "quantity"])
+    text = texts.sizes_of_reach(medians, curves)
+    rows = cells(text)
+    assert rows[0] == ["a", "input", "0.05 (+0.95)", "50.0\N{NO-BREAK SPACE}%", "0.05 (+0.95)", "0.05 (+0.95)"]
+    assert len(rows) == 10 and "in 0 of 30 curves of all pairs" in text
+    assert not texts.runs_at_the_loss(made, ["a", "b"], 3)
+    assert "a: 3 of 4, c: 0 of 4" in texts.runs_at_the_loss(made, ["a", "c"], 4)
+    assert "at least −0.14 at every distance" in texts.mix_of_pairs(curves)
+    assert "it is +0.36 to +0.36 among the nearest" in texts.cosines_near_and_far(curves)
+    assert "in 0 of 10 spaces" in texts.positive_again(curves)
+    rising = summaries.distance_curves(spaces(lambda _, distance: 10 * distance - 0.5, lambda *_: 0.05), ["dataset"])
+    assert "in 10 of 10 spaces" in texts.positive_again(rising)
+
+
+def test_sizes_against_the_rate():
+    made = spaces(lambda *_: 0.5, lambda _, rate: 30 * rate, rates=RATES)
+    sizes = summaries.domain_sizes(made)
+    rows = cells(texts.sizes_against_rate(sizes))
+    assert rows[0] == ["stiff domain (v1)", "input", "2", "0", "0", "0 of 18"] and len(rows) == 15
+    between = made[made["quantity"] == "stiff_domain_size_sign"].assign(quantity="between_classes_sign", space=None)
+    with_summary = pd.concat([made, between.drop_duplicates(["dataset", "learning_rate", "seed"])])
+    assert "+1.00 (input)" in texts.domains_follow_stiffness(with_summary, sizes)
+    assert "in 6 of 18 cases" in texts.beyond_the_pairs(made, sizes)  # at the highest rate 0.3 is beyond 0.15
+    assert "shrinks, in 0 of 2 cases of data set and loss; both grow in 2" in texts.both_versions_at_once(sizes)
+
+
+def test_networks():
+    made = networks(by_kind(0.9, 1.0), by_kind(0.4, 0.1))
+    reached = made[made["quantity"] == "within_class_sign"]
+    made = pd.concat([made, reached.assign(quantity="train_loss", value=0.29),
+                      reached.assign(quantity="validation_accuracy", value=0.5)])
+    few = made[(made["network"] != "fc-2") | (made["target_loss"] > 0.1)]
+    rows = cells(texts.where_networks_stopped(few, NETWORKS, LOSSES, 3))
+    assert rows[0][:5] == ["cnn-1", "0.3", "3 of 3", "100", "0.290"] and rows[-1][2:] == ["0 of 3", "–", "–", "–"]
+    assert texts.networks_that_fell_short(few, NETWORKS, LOSSES, 3).endswith("every loss: fc-2, loss 0.1.")
+    assert not texts.networks_that_fell_short(made, NETWORKS, LOSSES, 3)
+    assert "in 4 of 8 comparisons, and less stiff in 4" in texts.convolutional_by_cosine(
+        summaries.network_differences(made, PAIRS))
+    assert "in 4 of 4 comparisons" in texts.ceiling_of_the_sign(made, ["fc-1", "fc-2"])
+
+
+def test_images_against_seeds():
+    made = pd.concat([probes(lambda *_: 0.5), table(lambda *_: matrix(0.5, 0.1)).assign(target_loss=np.nan)])
+    made = made.astype({"probe_images": "Int32"})
+    text, sentence = texts.images_against_seeds({"a": made})
+    assert cells(text)[0] == ["a", "within classes", "500", "0.5000", f"{np.std([-2, -1, 0, 1, 2], ddof=1) / 100:.4f}"]
+    assert "does: a, within classes; a, between classes." in sentence
+
+
+@pytest.mark.parametrize("write", [
+    texts.over_fitting_within_classes, texts.cosines_from_first_to_last, texts.three_stages,
+    lambda rows: texts.losses_at_the_onset("a", rows), texts.stiffness_after_the_onset,
+    lambda rows: texts.the_same_of_every_image(rows, 4), lambda rows: texts.labels_by_heart(rows, 100)])
+def test_runs_that_diverged_do_not_end_a_text(write):
+    early = run()[lambda rows: (rows["seed"] > 0) | (rows["step"] == 0)]
+    ended = pd.DataFrame([{"step": 150, "seed": 0, "quantity": "diverged", "value": 1.0, "target_loss": np.nan}])
+    said = write(pd.concat([early, ended], ignore_index=True))
+    assert "nan" not in said and "150" not in said
+    first = run()[lambda rows: rows["step"] == 0]
+    assert "nan" not in write(pd.concat([first, *(ended.assign(seed=seed) for seed in range(5))], ignore_index=True))
+
+
+def test_small_numbers_as_markdown():
+    assert [words.small(value) for value in (0.36, 2.0, 1.9e-5, 0.0)] == ["0.36", "2", r"$1.9 \times 10^{-5}$", "0"]
