@@ -54,9 +54,10 @@ refresh: $(READY)  ## execute every notebooks/NAME.py into its NAME.ipynb, write
 	$(RUN) -m stiffness_book.publish.refresh
 	$(RUN) -m stiffness_book.publish.results --readme
 
-# Two processes, each with one thread of TensorFlow: more threads than cores only wait for each other.
+# Two processes, each with one thread of TensorFlow: more threads than cores only wait for each other. A file stays in
+# one process: the cells of a notebook need those before them, and a built site is used by all tests of its file.
 TESTS := OMP_NUM_THREADS=1 TF_NUM_INTRAOP_THREADS=1 TF_NUM_INTEROP_THREADS=1 $(BIN)/python -m pytest -n 2 \
-	--dist worksteal --nbval --nbval-sanitize-with tests/nbval_sanitize.cfg notebooks tests
+	--dist loadfile --nbval --nbval-sanitize-with tests/nbval_sanitize.cfg notebooks tests
 
 test: $(READY)  ## lint, and run the tests of every push
 	$(RUN) -m ruff check .

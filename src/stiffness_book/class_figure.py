@@ -44,8 +44,9 @@ class ClassFigure:
         return int(self.table.loc[self.table["quantity"] != "diverged", "step"].max())
 
     def panels(self, stages):
-        """The matrices by sign at some of the stages, side by side."""
-        return charts.matrix_panels(self.matrices, stages, "sign",
+        """The matrices by sign at some of the stages, side by side; without those that no run reached."""
+        reached = [step for step in stages if step <= self.last]
+        return charts.matrix_panels(self.matrices, reached, "sign",
                                     title=[f"{self.name}. Class stiffness (sign)", self._on()], of=self._of())
 
     def slider(self):

@@ -64,7 +64,6 @@ def two_images(network):
     from stiffness_book.experiment import Experiment
 
     digits = data.standardise(data.load("digits"))
-    keras.utils.set_random_seed(0)
     model = networks.build(Experiment(dataset="digits", network=network), digits.validation.inputs.shape[1:], 10)
     model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
     return model, digits.validation.inputs[:2], digits.validation.labels[:2]

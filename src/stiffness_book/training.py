@@ -49,7 +49,6 @@ def train(experiment, *, progress=True):
                          f"{2 * dataset.num_classes}")
     dataset = data.standardise(dataset, unit_length=experiment.unit_length)
     train_split = _training_examples(dataset.train, experiment)
-    keras.utils.set_random_seed(experiment.seed)
     model = networks.build(experiment, dataset.train.inputs.shape[1:], dataset.num_classes)
     recorder = StageRecorder(experiment, dataset, train_split, progress)
     model.compile(

@@ -292,3 +292,19 @@ def test_pairs_of_classes_once_and_by_stiffness():
                                               + np.diag([0.2, 0, 0.2], -1)), list("abcd"))
     pairs = summaries.pairs_of_classes(matrices, 100)
     assert len(pairs) == 6 and set(pairs.index[-2:]) == {("a", "b"), ("c", "d")}
+
+
+@pytest.mark.parametrize("judge", [claims.within_class_positive, claims.between_classes_grows,
+                                   claims.permuted_labels_negative])
+def test_runs_that_end_at_initialisation_are_not_judged(judge):
+    judged = judge(table(lambda *_: matrix(0.9, 0.5))[lambda rows: rows["step"] == 0])
+    assert judged.verdict == "not measured"
+    assert judged.measured == "no stage after initialisation was measured in any run"
+
+
+@pytest.mark.parametrize("judge", [claims.higher_rate_is_stiffer, claims.domain_grows_with_rate])
+def test_runs_that_reach_no_loss_are_not_judged(judge):
+    made = pd.concat([sweep(growth({"a": 0.1, "b": 0.2})),
+                      spaces(lambda *_: 0.5, lambda _, rate: 30 * rate, rates=RATES)])
+    judged = judge(made.assign(target_loss=np.nan))
+    assert judged.verdict == "not measured" and judged.measured == "no run reached any of the training losses"

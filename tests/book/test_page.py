@@ -69,7 +69,7 @@ def test_shown_stages_must_be_measured():
         figures.class_stiffness(seeds=1, stages=[0, 5], shown_stages=[0, 7])
     with pytest.raises(ValueError, match="shown_stage is 7"):
         figures.fig07(seeds=1, stages=[0, 5], shown_stage=7, super_classes=None, living=None)
-    with pytest.raises(ValueError, match="shown_losses of digits is 0.3"):
+    with pytest.raises(ValueError, match=r"shown_losses of digits is 0\.3"):
         figures.fig09(losses={"digits": [0.5]}, shown_losses={"digits": 0.3}, learning_rate=0.1, seeds=1)
 
 

@@ -3,15 +3,12 @@
 import functools
 import html
 import http.server
-import os
 import re
-import shutil
 import threading
 from urllib.parse import unquote, urldefrag
 
 import pytest
 import yaml
-from playwright.sync_api import sync_playwright
 
 from stiffness_book.publish.refresh import ROOT
 from stiffness_book.publish.site import make_site
@@ -19,24 +16,9 @@ from stiffness_book.publish.site import make_site
 TOC = yaml.safe_load((ROOT / "_toc.yml").read_text(encoding="utf-8"))
 CHAPTERS = [chapter["file"] for part in TOC["parts"] for chapter in part["chapters"]]
 PAGES = [TOC["root"], *CHAPTERS, "index", "genindex", "search"]
-CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
-FLAGS += ["--disable-component-update", "--disable-sync"]
 CHARTS = 'div[id^="altair-viz-"]'
 
 each_page = pytest.mark.parametrize("name", PAGES)
-
-
-@pytest.fixture(scope="session")
-def browser():
-    if not CHROMIUM:
-        if os.environ.get("CI") == "true":
-            pytest.fail("no Chromium, which continuous integration needs")
-        pytest.skip("no Chromium: install it or name it in CHROMIUM")
-    with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        yield chromium
-        chromium.close()
 
 
 @pytest.fixture(scope="session")

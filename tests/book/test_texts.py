@@ -102,7 +102,8 @@ def test_a_network_that_gives_every_image_the_same_answer():
 
 def test_labels_learnt_by_heart():
     said = texts.labels_by_heart(run(), 2000)
-    assert said.startswith("The networks trained on 2,000 images know 100.0") and "+0.70 [" in said and "−0.40 [" in said
+    assert said.startswith("The networks trained on 2,000 images know 100.0")
+    assert "+0.70 [" in said and "−0.40 [" in said
 
 
 def test_super_classes():

@@ -1,6 +1,7 @@
 """Training: the same seed, the order of the data, the stages, and the callback that measures them."""
 
 import itertools
+import random
 
 import keras
 import numpy as np
@@ -54,6 +55,20 @@ def test_the_same_seed_gives_the_same_numbers():
     assert of_data["split_sizes"] == {"train": 400, "validation": 597}
     other, _ = training.train(Experiment(**SMALL, stages=(0, 5, 20), seed=1), progress=False)
     assert first["value"].tolist() != other["value"].tolist()
+
+
+@pytest.mark.parametrize("network", ["fc-20-10", "cnn-4-8"])
+def test_initial_weights_are_keras_defaults_whatever_other_threads_draw(network):
+    experiment = Experiment(dataset="digits", network=network, seed=7)
+    kind, widths = experiment.layers
+    keras.utils.set_random_seed(7)
+    default = [keras.layers.Dense(width) if kind == "fc" else keras.layers.Conv2D(width, 3)
+               for width in widths] + [keras.layers.Dense(10)]
+    random.random()  # as another thread may
+    with_weights = [layer for layer in networks.build(experiment, (8, 8, 1), 10).layers if layer.weights]
+    for layer, keras_own in zip(with_weights, default, strict=True):
+        np.testing.assert_array_equal(layer.kernel, keras_own.kernel_initializer(layer.kernel.shape))
+        assert not np.any(layer.bias)
 
 
 def test_stages_by_steps_and_by_losses():

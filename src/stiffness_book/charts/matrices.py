@@ -166,7 +166,7 @@ def _matrix(shown, *, size, title, labels, stiffness):
 def _has_gaps(matrices):
     """Whether any of the matrices lacks a cell or has one without a known mean."""
     cells = matrices.groupby(["step", "kind"])["mean"].count()
-    return bool((cells < matrices["class_a"].nunique() ** 2).any())
+    return bool((cells < len({*matrices["class_a"], *matrices["class_b"]}) ** 2).any())
 
 
 def _grey_behind(chart, unknown):

@@ -30,7 +30,7 @@ def drawable(table, *, positive=False, column="value"):
     values = table[column].astype(float)
     hidden = np.isinf(values) | ((values <= 0) if positive else False)
     kind = "infinite, 0 or negative" if positive else "infinite"
-    notes = [f"not drawn: {hidden.sum():,} {kind} value{'s' * (hidden.sum() > 1)}"] if hidden.any() else []
+    notes = [f"not drawn: {hidden.sum():,} {kind} value{'s' if hidden.sum() > 1 else ''}"] if hidden.any() else []
     return table.assign(**{column: values.mask(hidden)}), notes
 
 

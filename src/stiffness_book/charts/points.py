@@ -116,6 +116,8 @@ def probe_error_curves(errors, small, *, title):
     rows["law"] = last["value"] * np.sqrt(last["probe_images"] / rows["probe_images"].astype(float))
     rows["what"] = rows["summary"].map(WORDS)
     shown = rows[rows["value"] > 0]  # an error of 0, as where every sign is 1, has no place on a logarithmic axis
+    if shown.empty:
+        return no_data(title, what, notes=[*notes, "every error is 0"])
     base = alt.Chart(shown.round({"value": 4, "law": 4})).transform_filter("datum.kind == kind").encode(
         alt.X("probe_images:Q", title="probe images", axis=labelled_axis(rows["probe_images"], np.log),
               scale=alt.Scale(type="log", nice=False, padding=12)),

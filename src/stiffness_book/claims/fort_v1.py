@@ -6,7 +6,7 @@ A rule's docstring is printed on its page. Where the third version makes a claim
 import numpy as np
 
 from stiffness_book import blocks
-from stiffness_book.claims.registry import claim
+from stiffness_book.claims.registry import NotMeasured, claim
 from stiffness_book.summaries import (
     distance_curves,
     domain_sizes,
@@ -37,7 +37,7 @@ def within_class_positive(table):
     - opposite: the interval lies below 0 at initialisation and at more than half of the later stages
     - not reproduced: anything else
     """
-    stages = over_seeds(_summary(table, "within_class_sign"), ["step"]).set_index("step")
+    stages = over_seeds(_through_training(table, "within_class_sign"), ["step"]).set_index("step")
     first, later = stages.iloc[0], stages.iloc[1:]
     lowest = later["mean"].idxmin()
     measured = (f"{interval(first)} at initialisation; positive at {(later['low'] > 0).sum()} of {len(later)} later "
@@ -62,7 +62,7 @@ def between_classes_grows(table):
     - opposite: the interval of the change lies below 0
     - not reproduced: anything else
     """
-    between = _summary(table, "between_classes_sign").pivot(index="seed", columns="step", values="value")
+    between = _through_training(table, "between_classes_sign").pivot(index="seed", columns="step", values="value")
     change = _row(mean_and_interval(between.iloc[:, -1] - between.iloc[:, 0]))
     matrices = table[(table["quantity"] == "class_stiffness_sign") & (table["class_a"] < table["class_b"])]
     first = matrices[matrices["step"] == between.columns[0]]
@@ -124,7 +124,7 @@ def permuted_labels_negative(table):
     - opposite: at the last stage the interval lies above 0
     - not reproduced: anything else
     """
-    stages = over_seeds(_summary(table, "between_classes_sign"), ["step"]).set_index("step")
+    stages = over_seeds(_through_training(table, "between_classes_sign"), ["step"]).set_index("step")
     later, last = stages.iloc[1:], stages.iloc[-1]
     highest = later["mean"].idxmax()
     measured = (f"{interval(last)} after {stages.index[-1]:,} steps; highest after initialisation "
@@ -353,8 +353,19 @@ def _summary(table, quantity):
     return table[table["quantity"] == quantity]
 
 
+def _through_training(table, quantity):
+    """The rows of the quantity, at initialisation and at one later stage or more."""
+    rows = _summary(table, quantity)
+    if rows["step"].nunique() < 2:
+        raise NotMeasured("no stage after initialisation was measured in any run")
+    return rows
+
+
 def _at_losses(table):
-    return table[table["target_loss"].notna()]
+    rows = table[table["target_loss"].notna()]
+    if rows.empty:
+        raise NotMeasured("no run reached any of the training losses")
+    return rows
 
 
 def _by_loss(rows):

@@ -8,13 +8,17 @@ from dataclasses import dataclass
 CLAIMS = {}
 
 
+class NotMeasured(Exception):
+    """Raised by a rule whose runs lack what it judges, as when they diverged; the message says what."""
+
+
 @dataclass(frozen=True)
 class Verdict:
     """One claim judged on one page: what was measured, and the verdict."""
 
     claim: str
     measured: str
-    verdict: str  # reproduced, partly, not reproduced or opposite
+    verdict: str  # reproduced, partly, not reproduced, opposite or not measured
 
 
 @dataclass(frozen=True)
@@ -48,7 +52,10 @@ def claim(id, *, source, statement, pages):
 
         @functools.wraps(rule)
         def judge(*arguments, **named):
-            measured, held, opposite = rule(*arguments, **named)
+            try:
+                measured, held, opposite = rule(*arguments, **named)
+            except NotMeasured as reason:
+                return Verdict(id, str(reason), "not measured")
             held = list(held)
             verdict = ("opposite" if opposite else "reproduced" if all(held) else "partly" if any(held)
                        else "not reproduced")
