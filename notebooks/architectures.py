@@ -11,18 +11,17 @@
 # ---
 
 # %% [markdown]
-# # Does locality stiffen? Convolutional against fully connected
+# # Locality and stiffness: convolutional against fully connected networks
 #
 # **What this page shows.** The paper closes with an expectation that it does not test: a convolutional network, whose
-# filters look at a small part of the image at a time, should be stiffer than a fully connected one (C14). Here both
-# kinds learn the same photographs, CIFAR-10, and are held still when they have come down to the same *training loss*,
-# so that none is ahead of the others on the images that it learns. Then stiffness is measured on validation images,
-# where they may well differ.
+# filters cover a small part of the image at a time, should be stiffer than a fully connected one (C14). Here both kinds
+# learn the same photographs, CIFAR-10, and are stopped at the same *training loss*, so that no network is ahead of the
+# others on the images that it learns. Stiffness is then measured on validation images, where they may differ.
 #
-# There are four networks. Those of the paper's first version are convolutional with 32, 64, 128 and 256 filters, and
-# fully connected with hidden layers of 500, 400, 300, 200 and 100; those of its third, with 16, 32 and 32 filters, and
-# with 500, 300 and 100. The first version's fully connected widths are lost: these are a guess, which with the output
-# layer makes its six.
+# There are four networks. Those of the paper's first version are a convolutional network with 32, 64, 128 and 256
+# filters and a fully connected one with hidden layers of 500, 400, 300, 200 and 100 units; those of its third version
+# have 16, 32 and 32 filters, and hidden layers of 500, 300 and 100 units. The first version does not give its fully
+# connected widths: ours are a guess that, with the output layer, has the six layers it mentions.
 
 # %% tags=["parameters", "hide-input"]
 dataset: str = "cifar10"  # cifar10, or digits, which needs no download
@@ -49,8 +48,8 @@ networks, pairs = convolutional + connected, list(zip(convolutional, connected))
 # %% [markdown]
 # ## Stiffness at equal training loss
 #
-# Points are means over the runs with their 95 % intervals, before training and at each loss. A network without a point
-# has no run that reached the loss.
+# Points are means over the runs with their 95 % intervals, before training and at each loss. Where a network has no
+# point, none of its runs reached the loss.
 
 # %% tags=["hide-input"]
 charts.network_stiffness_points(table, networks, "within_class", title=["Within classes", dataset])
@@ -61,8 +60,8 @@ charts.network_stiffness_points(table, networks, "between_classes", title=["Betw
 # %% [markdown]
 # ## The differences
 #
-# What each convolutional network has over the fully connected one of the same version of the paper, with Welch's 95 %
-# intervals. Right of the dashed line it is the stiffer of the two.
+# The stiffness of each convolutional network minus that of the fully connected network of the same version of the
+# paper, with Welch's 95 % intervals. To the right of the dashed line the convolutional network is the stiffer one.
 
 # %% tags=["hide-input"]
 differences = summaries.network_differences(table, pairs)
@@ -78,8 +77,8 @@ charts.network_difference_points(
 page.say(texts.where_networks_stopped(table, networks, stage_losses, seeds))
 
 # %% [markdown]
-# The loss is looked at every so many steps, and the first look at or below the aim counts, so what is measured is a
-# little lower than what was aimed at.
+# The loss is measured at regular intervals, and the first measurement at or below the target counts, so the measured
+# loss is a little below the target.
 
 # %% [markdown]
 # ## What was found
@@ -93,8 +92,8 @@ page.say(
     "there.")
 
 # %% [markdown]
-# A convolution is not only local. It also uses the same weights everywhere, is pooled, and has another number of
-# weights in all; the comparison cannot tell which of these does it.
+# Convolutional networks are not only local. They also use the same weights everywhere, have pooling layers, and have a
+# different total number of weights; the comparison cannot tell which of these causes the difference.
 
 # %% [markdown]
 # ## One pair of images
@@ -124,7 +123,7 @@ print(f"product {product:.2f}, sign {np.sign(product):.0f}, cosine {product / no
 # %% [markdown]
 # ## The runs
 #
-# The first folded cell above holds this page's parameters. The runs of the first convolutional network are those of
+# The first folded cell above contains this page's parameters. The runs of the first convolutional network are those of
 # [Figure 6](fig06_class_stiffness_cifar10.ipynb).
 
 # %% tags=["hide-input"]

@@ -13,16 +13,16 @@
 # %% [markdown]
 # # Speed and memory
 #
-# **What this page shows.** Stiffness needs the product of every pair of loss gradients. The plain way makes all the
-# gradients, each as long as the network has weights, and multiplies them. `gradient_gram` gets the same matrix from
-# what goes into and comes back out of each layer, without making a gradient wherever that is cheaper. Here it stands
-# beside the plain definition, and beside what other libraries offer for the same task.
+# **What this page shows.** Stiffness needs the inner product of every pair of loss gradients. The direct way computes
+# all gradients, each with as many entries as the network has weights, and multiplies them. `gradient_gram` computes the
+# same matrix from the inputs and the output gradients of each layer, without forming gradients wherever that is
+# cheaper. Here it is compared with the plain definition and with what other libraries offer for the same task.
 #
-# Each way has a process to itself, with the same weights and examples in 32-bit floats, on the processor. The time is
-# the median of up to five runs after one that warms up, from arrays of examples to the matrix as an array; the memory
-# is the most that the process ever held, its libraries included. Every way's matrix is compared with ours.
+# Each method runs in a process of its own, with the same weights and examples in 32-bit floats, on the CPU. The time is
+# the median of up to five runs after a warm-up run, from arrays of examples to the matrix as an array. The memory is
+# the peak memory of the process, including its libraries. The matrix of every method is compared with ours.
 #
-# | way | what it does |
+# | method | what it does |
 # |---|---|
 # | closed form | `gradient_gram` of this package |
 # | `tape.jacobian` | the plain definition in TensorFlow, vectorised, in chunks: `method="jacobian"` |
@@ -91,8 +91,8 @@ def three(value):
 # %% [markdown]
 # ## The table
 #
-# The last column is the largest difference to the closed form's matrix, over its largest entry. The class matrices
-# are compared with those of the plain definition on some of the examples.
+# The last column is the largest difference from the closed form's matrix, divided by its largest entry. The class
+# matrices are compared with those of the plain definition on a part of the examples.
 
 # %% tags=["hide-input"]
 def row(record):
@@ -116,8 +116,8 @@ for case, title in CASES.items():
 # %% [markdown]
 # ## Time and memory against the number of examples
 #
-# The network is 784-500-300-100-10, and both axes are logarithmic. Every way has to fill a matrix of
-# examples × examples, so every line ends with a slope of 2; what differs is the work for a pair. The floor of the
+# The network is 784-500-300-100-10, and both axes are logarithmic. Every method has to fill a matrix of
+# examples × examples, so every line ends with a slope of 2; they differ in the work per pair. The lower bound for the
 # memory is the matrix itself.
 
 # %% tags=["hide-input"]
@@ -159,14 +159,14 @@ growth(timed.assign(value=timed["peak_bytes"] / 1e9), matrix, "peak memory, GB",
 # %% [markdown]
 # ## What was found
 #
-# Against the bar that we set, in the table's cases:
+# Our targets, for the cases in the table:
 
 # %% tags=["hide-input"]
 def times(case, way, least):
     """At least so many times as fast as another way."""
     if (record := at(case, way)) is None:
         return f"`{WAYS[way]}` did not finish", None
-    return f"{three(record['ratio'])} times as fast as `{WAYS[way]}` (the bar: {least})", record["ratio"] >= least
+    return f"{three(record['ratio'])} times as fast as `{WAYS[way]}` (the target: {least})", record["ratio"] >= least
 
 
 def fastest_peer(case, least=1):
@@ -175,7 +175,7 @@ def fastest_peer(case, least=1):
     if not finished:
         return "no peer finished", None
     best = min(finished, key=lambda record: record["median"])
-    bar = f"the bar: {least}" if least > 1 else "the bar: faster than every peer"
+    bar = f"the target: {least}" if least > 1 else "the target: faster than every peer"
     floor = at(case, "floor")
     if least > 1 and floor is not None:
         bar += f"; the floor itself is {three(best['median'] / floor['median'])} times as fast as that peer"
@@ -185,14 +185,14 @@ def fastest_peer(case, least=1):
 
 def memory(case, most):
     peak = at(case, "closed-form")["peak_bytes"] / 1e9
-    return f"{peak:.2f} GB at its peak (the bar: under {most})", peak < most
+    return f"{peak:.2f} GB at its peak (the target: under {most})", peak < most
 
 
 def of_floor(case, least):
     """The share of the floor's rate."""
     if (record := at(case, "floor")) is None:
         return "the floor was not measured", None
-    return f"{record['ratio']:.0%} of the floor's rate (the bar: {least:.0%})", record["ratio"] >= least
+    return f"{record['ratio']:.0%} of the floor's rate (the target: {least:.0%})", record["ratio"] >= least
 
 
 def linear(case):
@@ -203,12 +203,12 @@ def linear(case):
     few, many = rows.loc[rows["n"].idxmin()], rows.loc[rows["n"].idxmax()]
     power = log(many["median"] / few["median"]) / log(many["n"] / few["n"])
     return (f"time grows as the examples to the power {power:.2f} from {few['n']:,} to {many['n']:,} "
-            "(the bar: linear)"), power < 1.1
+            "(the target: linear)"), power < 1.1
 
 
 def exact(case):
     difference = at(case, "closed-form")["relative_difference"]
-    return f"{difference:.0e} from the plain definition (the bar: rounding)", difference < 1e-4
+    return f"{difference:.0e} from the plain definition (the target: rounding)", difference < 1e-4
 
 
 bars = {
@@ -237,7 +237,7 @@ differences = records[records["way"].isin([way for way in WAYS if way not in ("c
 worst = differences["relative_difference"].max()
 unfinished = records[records["median"].isna() & records["way"].isin(PEERS)]
 page.say(
-    f"All ways that finished agree: the largest difference to the closed form is {worst:.0e}, over "
+    f"All methods that finished agree: the largest difference from the closed form is {worst:.0e}, over "
     f"{differences['relative_difference'].notna().sum()} comparisons."
     + (f" In {len(unfinished)} of the peers' measurements there was no result; the table says why." * bool(
         len(unfinished))))
@@ -246,8 +246,8 @@ page.say(
 chosen = at("mlp", "closed-form")
 if chosen is not None:
     page.say(
-        f"A model's first measurements cost more: for {CASES['mlp']} and {sizes['mlp']:,} examples the first call, "
-        f"which compares the closed forms with the plain definition, took {three(chosen['warm_up'])} s, and the "
+        f"The first measurements of a model take longer: for {CASES['mlp']} and {sizes['mlp']:,} examples the first "
+        f"call, which compares the closed forms with the plain definition, took {three(chosen['warm_up'])} s, and the "
         f"second, which compiles, {three(chosen['seconds'][0])} s. The median is that of the calls after the first."
     )
 
@@ -258,14 +258,29 @@ apart = measured[(measured["commit"] != measured["own"]) & (measured["way"] != "
 if len(apart):
     told = "; ".join(f"{CASES[case]}: {', '.join(WAYS[way] for way in dict.fromkeys(rows['way']))}"
                      for case, rows in apart.groupby("case", sort=False))
-    page.say(f"The machine is not equally fast at all times, so a ratio holds within one run. Ways that were "
-                 f"measured in another run than the closed form: {told}.")
+    page.say("The machine's speed varies over time, so ratios hold only within one run. These methods were measured in "
+             f"another run than the closed form: {told}.")
+
+# %% [markdown]
+# ## The comparison in a few lines
+#
+# The closed form and the plain definition on two handwritten digits, with the network of the table's first row before
+# training:
+
+# %%
+import numpy as np
+
+from stiffness import gradient_gram
+
+model, x, y = page.two_images("fc-500-300-100")
+closed_form, definition = (gradient_gram(model, x, y, method=method).products for method in ("auto", "jacobian"))
+print(f"largest relative difference: {np.abs(closed_form / definition - 1).max():.4f}")
 
 # %% [markdown]
 # ## The measurements
 #
-# `make bench` measures all of this again and stores it in `benchmarks/results.json`, which this page reads. The
-# scripts in `benchmarks/peers/` bring their own pinned environments, which uv makes when they are run.
+# `make bench` repeats all measurements and stores them in `benchmarks/results.json`, which this page reads. The scripts
+# in `benchmarks/peers/` have pinned environments of their own, which uv creates when they are run.
 
 # %% tags=["hide-input"]
 machine = stored["machine"]

@@ -13,17 +13,17 @@
 # %% [markdown]
 # # Figure 2: stiffness and over-fitting
 #
-# **What this page shows.** A network that trains for long on few images ends up learning them by heart: its loss on
-# them goes on falling while its loss on other images rises again. That is over-fitting. What becomes of stiffness,
-# measured on images that it has never trained on?
+# **What this page shows.** A network that is trained for a long time on few images memorises them: its loss on these
+# images keeps falling while its loss on other images rises again. This is over-fitting. What happens to stiffness,
+# measured on images that the network has never trained on?
 #
-# Drawn are the two losses, and the two summaries of the [class stiffness matrix](../book/theory.md): stiffness *within
-# classes* and *between* them. The paper claims that when over-fitting sets in, stiffness within classes falls towards
-# 0, and stiffness between them first stays where it is, then falls towards 0 too (C3).
+# The charts show the two losses and the two summaries of the [class stiffness matrix](../book/theory.md): stiffness
+# *within classes* and *between* them. The paper claims that when over-fitting begins, stiffness within classes falls
+# towards 0, while stiffness between classes first stays constant and then falls towards 0 too (C3).
 
 # %% tags=["parameters", "hide-input"]
 datasets: list = ["mnist", "fashion_mnist"]  # or digits, which needs no download
-train_size: int = 1000  # training examples, class-balanced: few, so that they can be learnt by heart
+train_size: int = 1000  # training examples, class-balanced: few enough to be memorised
 network: str = "fc-500-300-100"  # fully connected, widths of the hidden layers; v3's. v1's: fc-500-400-300-200-100
 optimizer: str = "adam"  # adam or sgd
 learning_rate: float = 0.001  # constant throughout training
@@ -46,8 +46,8 @@ marks = {dataset: (summaries.onset(rows), "lowest validation loss") for dataset,
 # %% [markdown]
 # ## Stiffness and losses through training
 #
-# The vertical line marks the onset of over-fitting. The paper marks where the two losses part; here it is the stage
-# with the lowest mean validation loss, which can be computed. The bands are 95 % intervals over the runs.
+# The vertical line marks the onset of over-fitting. The paper marks the point where the two losses separate; here it is
+# the stage with the lowest mean validation loss, which can be computed. The bands are 95 % intervals over the runs.
 
 # %% tags=["hide-input"]
 for dataset, rows in tables.items():
@@ -65,19 +65,19 @@ page.found(claims.overfitting_loses_stiffness(table))
 page.say(texts.negative_at_the_onset(tables))
 
 # %% [markdown]
-# In convolutional networks the sign within classes does fall, as [Figure 6](fig06_class_stiffness_cifar10.ipynb) and
-# [Figure 7](fig07_super_classes.ipynb) show. There the layers below the last outweigh it for many pairs;
-# [the method page](../book/method.md) says why that is what it takes.
+# In convolutional networks sign stiffness within classes does fall, as [Figure 6](fig06_class_stiffness_cifar10.ipynb)
+# and [Figure 7](fig07_super_classes.ipynb) show. For many pairs there, the layers below the last one contribute more to
+# the product than the last layer, and [the method page](../book/method.md) explains why this is necessary.
 
 # %% [markdown]
-# ## The same, seen through rounding
+# ## The effect of rounding
 #
-# A network that has learnt its images by heart is very sure of its answers, also on images that it has not seen. The
-# gradient then begins with $p - 1$, $p$ being the probability of the right class, and where $p$ is nearer to 1 than
-# the last digit of single precision, $p - 1$ is what rounding leaves: 0, or one or two units of the last digit, of
-# either sign. All deep learning frameworks compute so. The numbers above do not have this flaw (the
-# [method page](../book/method.md) says how); here they stand beside the same signs with it, of the same networks on the
-# same images.
+# A network that has memorised its images is very confident, also about images that it has not seen. Its gradients are
+# proportional to $p - 1$, where $p$ is the probability of the correct class. When $p$ is closer to 1 than single
+# precision can resolve, the computed $p - 1$ is a rounding error: 0, or one or two units in the last digit, of either
+# sign. All deep learning frameworks compute in this way. The numbers above do not have this flaw, as the
+# [method page](../book/method.md) explains. Below they are compared with signs that do have it, from the same networks
+# and the same images.
 
 # %% tags=["hide-input"]
 for dataset, rows in tables.items():
@@ -116,7 +116,7 @@ print(f"product {product:.2f}, sign {np.sign(product):.0f}, cosine {product / no
 # %% [markdown]
 # ## The runs
 #
-# The first folded cell above holds this page's parameters. More training examples put the onset off:
+# The first folded cell above contains this page's parameters. More training examples delay the onset:
 #
 # ```sh
 # papermill notebooks/fig02_overfitting.ipynb out.ipynb -p train_size 5000

@@ -14,17 +14,17 @@
 # # Figure 3: stiffness between classes, MNIST
 #
 # **What this page shows.** A fully connected network learns to read handwritten digits. At several stages of training
-# its weights are held, and every pair of a set of images that it has never trained on is asked one question: would a
-# small gradient step on the first image lower the loss on the second?
+# its weights are fixed, and one question is answered for every pair of images from a set that it has never trained on:
+# would a small gradient step on the first image lower the loss on the second?
 #
-# The answer is +1 (yes), −1 (the loss would rise) or 0: the sign of the inner product of the two images' loss
-# gradients over all weights. Averaged over the pairs with the first image in class $a$ and the second in class $b$ it
-# is the *class stiffness matrix* $C(a, b)$. Its diagonal says how much the images of one class help each other, the
-# rest how much one class helps another. An image is never paired with itself. The
-# [theory page](../book/theory.md) has the definitions.
+# The answer is +1 (yes), −1 (the loss would rise) or 0. It is the sign of the inner product of the two images' loss
+# gradients with respect to all weights. Averaged over the pairs with the first image in class $a$ and the second in
+# class $b$, it becomes the *class stiffness matrix* $C(a, b)$. Its diagonal shows how much the images of one class help
+# each other; the other entries show how much one class helps another. An image is never paired with itself. The
+# [theory page](../book/theory.md) gives the definitions.
 #
-# The paper claims that the diagonal is positive from the start (C1), and that the rest begins inconsistent and
-# turns positive as the network learns (C2).
+# The paper claims that the diagonal is positive from the start (C1), and that the other entries are inconsistent at
+# first and become positive as the network learns (C2).
 
 # %% tags=["parameters", "hide-input"]
 dataset: str = "mnist"  # mnist, fashion_mnist, or digits, which needs no download
@@ -37,7 +37,7 @@ train_size: int = None  # training examples, class-balanced; None is all of them
 unit_length: bool = False  # scale each input to length 1, as v3 does
 probe_size: int = 500  # validation examples whose pairs are measured
 stages: list = [0, 10, 30, 100, 300, 1000, 3000, 6000, 10000, 20000, 40000]  # steps at which to measure
-shown_stages: list = [0, 300, 10000, 40000]  # the stages that stand side by side
+shown_stages: list = [0, 300, 10000, 40000]  # the stages that are drawn side by side
 
 # %% tags=["hide-input"]
 from stiffness_book import claims, figures, page, texts
@@ -49,8 +49,8 @@ figure = ClassFigure.of("Figure 3", figures.class_stiffness(**parameters))
 # %% [markdown]
 # ## Four stages side by side
 #
-# Blue is positive stiffness, red negative, and the neutral colour is 0 in every matrix of this book. Point at a cell
-# for its value and its interval over the runs.
+# Blue is positive stiffness, red is negative, and the neutral colour is 0 in every matrix of this book. Point at a cell
+# to see its value and its interval over the runs.
 
 # %% tags=["hide-input"]
 figure.panels(shown_stages)
@@ -58,8 +58,8 @@ figure.panels(shown_stages)
 # %% [markdown]
 # ## All measured stages
 #
-# Slide through training, and switch between the sign (the first version of the paper) and the cosine of the angle
-# between the gradients (its third version), which also says how strongly two examples help each other.
+# Move the slider through training, and switch between the sign (the first version of the paper) and the cosine of the
+# angle between the gradients (its third version), which also measures how strongly two examples help each other.
 
 # %% tags=["hide-input"]
 figure.slider()
@@ -67,7 +67,7 @@ figure.slider()
 # %% [markdown]
 # ## The two summaries
 #
-# *Within classes* is the mean of the diagonal, *between classes* the mean of everything else. The bands are 95 %
+# *Within classes* is the mean of the diagonal, *between classes* the mean of all other entries. The bands are 95 %
 # intervals over the runs.
 
 # %% tags=["hide-input"]
@@ -117,7 +117,7 @@ print(f"product {product:.2f}, sign {np.sign(product):.0f}, cosine {product / no
 # %% [markdown]
 # ## The runs
 #
-# The first folded cell above holds this page's parameters. Other values draw the same page again:
+# The first folded cell above contains this page's parameters. With other values, the same page is drawn again:
 #
 # ```sh
 # papermill notebooks/fig03_class_stiffness_mnist.ipynb out.ipynb -p dataset fashion_mnist -p learning_rate 0.01

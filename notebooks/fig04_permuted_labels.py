@@ -14,11 +14,11 @@
 # # Figure 4: the same with permuted labels
 #
 # **What this page shows.** The network, the images and the training of [Figure 3](fig03_class_stiffness_mnist.ipynb),
-# with one change: before training, the labels of the training images are shuffled among them. Nothing that is true of
-# one image then says anything about the next, so there is nothing general to learn. What becomes of stiffness?
+# with one change: before training, the labels of the training images are permuted at random. What the network learns
+# about one image then tells it nothing about another, so there is nothing general to learn. What happens to stiffness?
 #
-# As before, stiffness is measured on validation images, with their true labels. The paper claims that no positive
-# stiffness between classes develops, and that it goes negative (C4).
+# As before, stiffness is measured on validation images with their true labels. The paper claims that no positive
+# stiffness between classes develops, and that it becomes negative (C4).
 
 # %% tags=["parameters", "hide-input"]
 dataset: str = "mnist"  # mnist, fashion_mnist, or digits, which needs no download
@@ -31,9 +31,9 @@ train_size: int = None  # training examples, class-balanced; None is all of them
 unit_length: bool = False  # scale each input to length 1, as v3 does
 probe_size: int = 500  # validation examples whose pairs are measured
 stages: list = [0, 10, 30, 100, 300, 1000, 3000, 6000, 10000, 20000, 40000]  # steps at which to measure
-shown_stages: list = [0, 300, 10000, 40000]  # the stages that stand side by side
+shown_stages: list = [0, 300, 10000, 40000]  # the stages that are drawn side by side
 permuted_fraction: float = 1.0  # share of the training labels that is permuted; 0 draws Figure 3
-memorising_train_size: int = 2000  # training examples of the second network, few enough to be learnt by heart
+memorising_train_size: int = 2000  # training examples of the second network, few enough to be memorised
 memorising_learning_rate: float = 0.0001  # and its learning rate
 
 # %% tags=["hide-input"]
@@ -67,17 +67,17 @@ figure.slider()
 figure.stiffness()
 
 # %% [markdown]
-# The training loss is on the permuted labels, the validation loss on true ones. The dashed line is the loss of a
-# network that gives every class the same probability, whatever it is shown.
+# The training loss is computed with the permuted labels, the validation loss with the true ones. The dashed line is the
+# loss of a network that gives every class the same probability for every image.
 
 # %% tags=["hide-input"]
 figure.losses(beside_guessing=True)
 
 # %% [markdown]
-# ## A network that does learn the labels by heart
+# ## A network that memorises the labels
 #
-# The same network, trained on fewer images and at a lower rate, can learn its permuted labels by heart. These are its
-# summaries, on the same validation images.
+# The same network, trained on fewer images and with a lower learning rate, can memorise its permuted labels. Its
+# summaries, on the same validation images:
 
 # %% tags=["hide-input"]
 memorising.stiffness("Stiffness of a network that memorises")
@@ -123,7 +123,7 @@ print(f"if the second image is labelled as the first: sign {wrong.sign()[0, 1]:.
 # %% [markdown]
 # ## The runs
 #
-# The first folded cell above holds this page's parameters.
+# The first folded cell above contains this page's parameters.
 
 # %% tags=["hide-input"]
 page.summary(figure.provenance)

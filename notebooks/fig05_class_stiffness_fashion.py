@@ -14,11 +14,11 @@
 # # Figure 5: stiffness between classes, Fashion-MNIST
 #
 # **What this page shows.** [Figure 3](fig03_class_stiffness_mnist.ipynb) on other images: the same network, the same
-# training, the same stages, but photographs of clothes and shoes in place of digits. They are harder to tell
-# apart, and some classes look alike: pullovers, coats and shirts; sandals, sneakers and ankle boots.
+# training and the same stages, but photographs of clothes and shoes instead of digits. They are harder to tell apart,
+# and some classes look alike: pullovers, coats and shirts; sandals, sneakers and ankle boots.
 #
-# The paper says that the picture is the same on all of its data: a diagonal that is positive from the start (C1), and
-# the rest inconsistent at first and then positive (C2).
+# The paper says that the result is the same on all of its data: the diagonal is positive from the start (C1), and the
+# other entries are inconsistent at first and then positive (C2).
 
 # %% tags=["parameters", "hide-input"]
 dataset: str = "fashion_mnist"  # fashion_mnist, or digits, which needs no download
@@ -31,7 +31,7 @@ train_size: int = None  # training examples, class-balanced; None is all of them
 unit_length: bool = False  # scale each input to length 1, as v3 does
 probe_size: int = 500  # validation examples whose pairs are measured
 stages: list = [0, 10, 30, 100, 300, 1000, 3000, 6000, 10000, 20000, 40000]  # steps at which to measure
-shown_stages: list = [0, 300, 10000, 40000]  # the stages that stand side by side
+shown_stages: list = [0, 300, 10000, 40000]  # the stages that are drawn side by side
 
 # %% tags=["hide-input"]
 from stiffness_book import claims, figures, page, texts
@@ -76,8 +76,8 @@ page.found(claims.between_classes_grows(figure.table), "fig05_class_stiffness_fa
 page.say(texts.harmful_pairs(figure.matrices, figure.last))
 
 # %% [markdown]
-# Looking alike is not helping each other. What tells two such classes apart is learnt for the one and against the
-# other, so where that is what is left to learn, a step for one of them harms the other.
+# Classes that look alike need not help each other. A feature that distinguishes two such classes is evidence for one
+# and against the other. Where such features are what is left to learn, a step for one class harms the other.
 
 # %% [markdown]
 # ## One pair of images
@@ -107,7 +107,7 @@ print(f"product {product:.2f}, sign {np.sign(product):.0f}, cosine {product / no
 # %% [markdown]
 # ## The runs
 #
-# The first folded cell above holds this page's parameters.
+# The first folded cell above contains this page's parameters.
 
 # %% tags=["hide-input"]
 page.summary(figure.provenance)

@@ -14,12 +14,12 @@
 # # Figure 6: stiffness between classes, CIFAR-10
 #
 # **What this page shows.** The question of [Figure 3](fig03_class_stiffness_mnist.ipynb), asked of photographs: does a
-# small gradient step on an image of one class lower the loss on an image of another? The network is now a
-# convolutional one, the first version's: small filters that slide over the image, so that what it learns in one place
-# it knows in all. The images that are measured are validation images, as before.
+# small gradient step on an image of one class lower the loss on an image of another? The network is now the
+# convolutional one of the paper's first version. Its small filters slide over the image, so that what it learns in one
+# place applies everywhere. Stiffness is measured on validation images, as before.
 #
-# The paper says that the picture is the same on all of its data: a diagonal that is positive from the start (C1),
-# and the rest inconsistent at first and then positive (C2).
+# The paper says that the result is the same on all of its data: the diagonal is positive from the start (C1), and the
+# other entries are inconsistent at first and then positive (C2).
 
 # %% tags=["parameters", "hide-input"]
 dataset: str = "cifar10"  # cifar10, or digits, which needs no download
@@ -33,7 +33,7 @@ unit_length: bool = False  # scale each input to length 1, as v3 does
 probe_size: int = 500  # validation examples whose pairs are measured
 stages: list = [0, 10, 30, 100, 300, 1000, 3000, 6000, 10000]  # steps at which to measure
 stage_losses: list = [1.5, 1.25, 1.0]  # and training losses, for the page on architectures, which has the same runs
-shown_stages: list = [0, 100, 3000, 10000]  # the stages that stand side by side
+shown_stages: list = [0, 100, 3000, 10000]  # the stages that are drawn side by side
 
 # %% tags=["hide-input"]
 from stiffness_book import claims, figures, page, texts
@@ -108,7 +108,7 @@ print(f"product {product:.2f}, sign {np.sign(product):.0f}, cosine {product / no
 # %% [markdown]
 # ## The runs
 #
-# The first folded cell above holds this page's parameters.
+# The first folded cell above contains this page's parameters.
 
 # %% tags=["hide-input"]
 page.summary(figure.provenance)

@@ -13,14 +13,13 @@
 # %% [markdown]
 # # Figure 7: super-classes, CIFAR-100
 #
-# **What this page shows.** CIFAR-100 has 100 classes of photographs, which its authors sorted into 20 *super-classes*
-# of five: the beaver, the dolphin, the otter, the seal and the whale are aquatic mammals. A convolutional network
-# learns the 100 classes and is told nothing of the 20. Does a step that helps the dolphins help the whales more than
-# it helps the tractors?
+# **What this page shows.** CIFAR-100 has 100 classes of photographs, which its authors grouped into 20 *super-classes*
+# of five: beaver, dolphin, otter, seal and whale are aquatic mammals. A convolutional network learns the 100 classes
+# and has no information about the 20. Does a step that helps the dolphins help the whales more than the tractors?
 #
-# If so, the [class stiffness matrix](../book/theory.md), with the classes of a super-class next to each other, has
-# blocks along its diagonal. The paper shows such blocks early in training, and its third version also two large ones,
-# of the living and of the non-living (C5). When they appear and when they fade is a question that it leaves open (C15).
+# If so, the [class stiffness matrix](../book/theory.md), with the classes of each super-class next to each other, has
+# blocks along its diagonal. The paper shows such blocks early in training, and its third version also shows two large
+# ones, of living and of non-living things (C5). It leaves open when the blocks appear and when they fade (C15).
 
 # %% tags=["parameters", "hide-input"]
 dataset: str = "cifar100"  # or digits, which needs no download, with super_classes and living
@@ -53,10 +52,10 @@ agreement = blocks.agreement(table, super_classes)
 # %% [markdown]
 # ## The matrix
 #
-# Each of its cells is a pair of classes: blue where they help each other, red where they harm each other, the mean
-# over the runs. Choose the order of the classes: by super-class (outlined); with the living before the non-living; or
-# as a hierarchical clustering finds it in the matrix itself, told nothing of super-classes. Each of its clusters of
-# three classes or more is named by the super-class that has most classes in it. Point at a cell for its classes.
+# Each cell is a pair of classes: blue if they help each other, red if they harm each other. Values are means over the
+# runs. Choose the order of the classes: by super-class (outlined); with living things before non-living ones; or as a
+# hierarchical clustering finds it in the matrix itself, without information about super-classes. Each cluster of three
+# or more classes is labelled with the super-class that has the most classes in it. Point at a cell to see its classes.
 
 # %% tags=["hide-input"]
 charts.matrix_orders(
@@ -70,27 +69,27 @@ charts.matrix_orders(
 # %% [markdown]
 # ## Blocks through training
 #
-# How much more do classes of one super-class help each other? Drawn is the mean stiffness over pairs of two
-# classes in one super-class, minus that over pairs in different ones. For the living and the
-# non-living, pairs within a super-class do not count, and the difference is between pairs on one side and pairs across.
-# Bands are 95 % intervals over the runs.
+# How much more do classes of one super-class help each other? The chart shows the mean stiffness over pairs of classes
+# in the same super-class, minus the mean over pairs in different ones. For living and non-living things, pairs within a
+# super-class are left out, and pairs on the same side are compared with pairs across. The bands are 95 % intervals over
+# the runs.
 
 # %% tags=["hide-input"]
 charts.block_evolution(tested, title=["Differences that make blocks", dataset])
 
 # %% [markdown]
-# Could it be chance? The classes are dealt out anew, at random, to super-classes of the same sizes, many times over,
-# and $p$ is the share of these that reach the true difference. The table is by sign stiffness.
+# Could this be chance? The classes are assigned at random to super-classes of the same sizes, many times, and $p$ is
+# the share of these assignments that reach the true difference. The table is for sign stiffness.
 
 # %% tags=["hide-input"]
 page.say(texts.block_tests(by_sign))
 
 # %% [markdown]
-# ## Found without being told
+# ## Clusters found in the matrix
 #
-# The clustering joins the classes, or groups of them, that help each other most on average, until as many clusters are
-# left as there are super-classes. The adjusted Rand index says how far the two divisions agree: 1 is the same
-# division, and random ones have 0 on average.
+# The clustering repeatedly merges the two groups of classes that help each other most on average, until there are as
+# many clusters as super-classes. The adjusted Rand index measures how well the two divisions agree: it is 1 for the
+# same division, and 0 on average for random ones.
 
 # %% tags=["hide-input"]
 charts.agreement_evolution(agreement, title="Clusters against super-classes")
@@ -111,8 +110,8 @@ charts.loss_evolution(table, title="The losses of the same runs")
 page.found(claims.super_class_blocks(tested, provenance["split_sizes"][0]["train"] // batch_size))
 
 # %% [markdown]
-# What counts as early decides on the living and the non-living. A pass over the data is a choice of ours, made before
-# the runs; the published training set has more images than these runs had, and longer passes.
+# The verdict on living and non-living things depends on what counts as early. One pass over the data is our choice,
+# made before the runs. The published training set has more images than these runs had, so its passes are longer.
 
 # %% tags=["hide-input"]
 page.found(claims.super_classes_appear_and_fade(tested))
@@ -148,8 +147,8 @@ print(f"product {product:.2f}, sign {np.sign(product):.0f}, cosine {product / no
 # %% [markdown]
 # ## The runs
 #
-# The first folded cell above holds this page's parameters. Which super-classes count as living is written down
-# once, in `stiffness_book.blocks.LIVING`; the 20 super-classes themselves are those of Krizhevsky,
+# The first folded cell above contains this page's parameters. Which super-classes count as living is defined in
+# `stiffness_book.blocks.LIVING`; the 20 super-classes themselves are those of Krizhevsky,
 # *Learning multiple layers of features from tiny images* (2009).
 
 # %% tags=["hide-input"]

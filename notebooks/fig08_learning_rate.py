@@ -13,15 +13,15 @@
 # %% [markdown]
 # # Figure 8: stiffness and the learning rate
 #
-# **What this page shows.** The same network learns the same images at different learning rates. A network that takes
-# large steps gets anywhere sooner, so the runs are not compared after equally many steps but where they have learnt
-# equally much: each is stopped when its loss on the training images comes down to the same value. There, how much do
-# images of *different* classes help each other?
+# **What this page shows.** The same network learns the same images with different learning rates. A network that takes
+# large steps learns faster, so the runs are not compared after the same number of steps but after they have learnt the
+# same amount: each run is stopped when its training loss has fallen to the same value. How much do images of
+# *different* classes help each other at that point?
 #
-# Drawn is between-class stiffness, the mean of everything off the diagonal of the
-# [class stiffness matrix](../book/theory.md), over pairs of validation images. The paper claims that a higher rate
-# gives a higher one, on both data sets and at each of three losses (C6), and reads this as a regularising effect of the
-# learning rate: what is learnt in large steps is of use to more classes.
+# The chart shows between-class stiffness, the mean of all entries off the diagonal of the
+# [class stiffness matrix](../book/theory.md), over pairs of validation images. The paper claims that a higher learning
+# rate gives a higher between-class stiffness, on both data sets and at each of three losses (C6). It interprets this as
+# a regularising effect of the learning rate: what is learnt in large steps is useful to more classes.
 
 # %% tags=["parameters", "hide-input"]
 losses: dict = {"mnist": [0.3, 0.1, 0.03], "fashion_mnist": [0.5, 0.4, 0.3]}  # data sets, and where each is measured
@@ -46,8 +46,8 @@ stops = summaries.stops(table, losses)
 # %% [markdown]
 # ## Stiffness against the rate
 #
-# A line for each training loss; the bands are 95 % intervals over the runs. Switch from the sign, which the claim is
-# about, to the cosine, which also says how strongly two images help each other.
+# There is a line for each training loss; the bands are 95 % intervals over the runs. Switch from the sign, which the
+# claim is about, to the cosine, which also measures how strongly two images help each other.
 
 # %% tags=["hide-input"]
 charts.stiffness_against_rate(table, stops, title="Figure 8. Stiffness between classes")
@@ -55,8 +55,8 @@ charts.stiffness_against_rate(table, stops, title="Figure 8. Stiffness between c
 # %% [markdown]
 # ## Where the runs were stopped
 #
-# While a run trains, its weights are held now and then to measure the loss on a fixed set of training images. The
-# first measurement at or below the target counts, so the loss there is the target or lower.
+# At regular intervals during training, the loss is measured on a fixed set of training images. The first measurement at
+# or below the target counts, so the measured loss is at most the target.
 
 # %% tags=["hide-input"]
 page.say(
@@ -99,8 +99,8 @@ print(f"product {product:.2f}, sign {np.sign(product):.0f}, cosine {product / no
 # %% [markdown]
 # ## The runs
 #
-# The first folded cell above holds this page's parameters. [Figure 9](fig09_distance.ipynb) and
-# [Figure 10](fig10_domain_size.ipynb) draw the same runs.
+# The first folded cell above contains this page's parameters. [Figure 9](fig09_distance.ipynb) and
+# [Figure 10](fig10_domain_size.ipynb) use the same runs.
 
 # %% tags=["hide-input"]
 page.summary(provenance)

@@ -13,15 +13,16 @@
 # %% [markdown]
 # # Figure 9: stiffness and distance
 #
-# **What this page shows.** Do two images help each other more the closer they are? Closeness is the angle between the
-# two images as vectors of pixels, or between what a layer of the network makes of them, its *representation*. A network
-# is stopped at a given training loss, all pairs of a set of validation images are sorted by their distance, and the
-# mean stiffness of the pairs at each distance is drawn: once for the input, once for each layer.
+# **What this page shows.** Do two images help each other more if they are closer to each other? Closeness is measured
+# by the angle between the two images as vectors of pixels, or between their *representations*, the outputs of a layer.
+# A network is stopped at a given training loss, all pairs of a set of validation images are sorted by distance, and the
+# mean stiffness of the pairs at each distance is drawn: once for the input, and once for each layer.
 #
-# The first version of the paper gives the distance as the cosine of that angle, 1 for the same place; the third
-# as 1 − cosine. Both stand at the axes. The paper claims that there is a critical distance below which stiffness is
-# positive, in every layer, and that deeper layers have smaller *stiff domains* (C7): the size of a stiff domain is the
-# distance at which the curve of all pairs first falls to zero. The [theory page](../book/theory.md) has the equations.
+# The first version of the paper gives the distance as the cosine of that angle, which is 1 for identical directions;
+# the third version gives 1 − cosine. The axes show both. The paper claims that there is a critical distance below which
+# stiffness is positive, in every layer, and that deeper layers have smaller *stiff domains* (C7). The size of a stiff
+# domain is the distance at which the curve of all pairs first falls to zero. The [theory page](../book/theory.md) has
+# the equations.
 
 # %% tags=["parameters", "hide-input"]
 losses: dict = {"mnist": [0.3, 0.1, 0.03], "fashion_mnist": [0.5, 0.4, 0.3]}  # data sets, and where each is measured
@@ -50,8 +51,8 @@ domains = medians[medians["quantity"] == "stiff_domain_size_sign"]
 # ## Stiffness against distance
 #
 # The vertical line is the size of the stiff domain, the median over the runs; the bands are 95 % intervals over the
-# runs. The grey bars say how the pairs are spread over the distances: point at a curve for their number. Beside
-# the curve of all pairs stand those of the pairs of one class, and of different classes, of which it is the mix.
+# runs. The grey bars show how the pairs are distributed over the distances: point at a curve to see their number. The
+# curve of all pairs is a mix of the two other curves, of pairs of one class and of pairs of different classes.
 
 # %% tags=["hide-input"]
 charts.stiffness_against_distance(curves, domains, title="Figure 9. Stiffness against distance")
@@ -60,8 +61,9 @@ charts.stiffness_against_distance(curves, domains, title="Figure 9. Stiffness ag
 # ## The sizes
 #
 # The two versions of the paper measure the reach of stiffness differently. The first takes the zero of the sign curve
-# over *all* pairs. The third fits a straight line through the stiffness of the pairs of *one class* and takes the
-# line's zero, the *critical length* ξ. Medians over the runs; the first version's distance, the cosine, in brackets.
+# over *all* pairs. The third fits a straight line to the stiffness of the pairs of *one class* and takes the zero of
+# that line, the *critical length* ξ. The table gives medians over the runs, with the first version's distance, the
+# cosine, in brackets.
 
 # %% tags=["hide-input"]
 page.say(texts.sizes_of_reach(medians, curves))
@@ -108,8 +110,9 @@ print(f"distance of the two images in input space: {distance:.2f}")
 # %% [markdown]
 # ## The runs
 #
-# The first folded cell above holds this page's parameters. The runs are those of
-# [Figure 8](fig08_learning_rate.ipynb) at one learning rate; [Figure 10](fig10_domain_size.ipynb) has the sizes at all.
+# The first folded cell above contains this page's parameters. The runs are those of [Figure
+# 8](fig08_learning_rate.ipynb) with one learning rate; [Figure 10](fig10_domain_size.ipynb) has the sizes for all
+# rates.
 
 # %% tags=["hide-input"]
 page.summary(provenance)

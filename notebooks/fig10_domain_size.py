@@ -13,16 +13,16 @@
 # %% [markdown]
 # # Figure 10: stiff domains and the learning rate
 #
-# **What this page shows.** How far does the help of one image reach, and does that depend on the learning rate? For the
-# runs of [Figure 8](fig08_learning_rate.ipynb), stopped at equal training loss, the reach is read off the curves that
-# [Figure 9](fig09_distance.ipynb) draws for one of the rates.
+# **What this page shows.** Up to which distance do images help each other, and does this reach depend on the learning
+# rate? For the runs of [Figure 8](fig08_learning_rate.ipynb), stopped at equal training loss, the reach is determined
+# from the curves that [Figure 9](fig09_distance.ipynb) draws for one of the rates.
 #
-# The two versions of the paper read it off differently, and what they say sounds opposite. The first takes the *stiff
-# domain*: the distance at which the sign stiffness of all pairs first falls to zero, in input space and in each layer's
-# representation. It claims that stiff domains grow with the learning rate (C8). The third takes the *critical
-# length* ξ: where a straight line through the pairs of one class reaches zero. It claims that ξ shrinks (C9), which
-# this page does not judge. Both are drawn here, from the same runs. The [theory page](../book/theory.md) has the
-# equations.
+# The two versions of the paper define the reach differently, and their conclusions seem to contradict each other. The
+# first uses the *stiff domain*: the distance at which the sign stiffness of all pairs first falls to zero, in input
+# space and in each layer's representation. It claims that stiff domains grow with the learning rate (C8). The third
+# uses the *critical length* ξ: the distance at which a straight line through the pairs of one class reaches zero. It
+# claims that ξ shrinks (C9), which this page does not judge. Both are drawn here, from the same runs. The [theory
+# page](../book/theory.md) has the equations.
 
 # %% tags=["parameters", "hide-input"]
 losses: dict = {"mnist": [0.3, 0.1, 0.03], "fashion_mnist": [0.5, 0.4, 0.3]}  # data sets, and where each is measured
@@ -49,12 +49,12 @@ layers = [space for space in sizes["space"].unique() if space != "input"]
 # %% [markdown]
 # ## In input space, by both definitions
 #
-# The first row of panels has the stiff domains of the first version, the second the critical length of the third, by
-# the cosine. Lines are medians over the runs; bands reach from the least to the largest, or to the panel's edge. The
-# axes give the distance as 1 − cosine, and the cosine, the first version's distance, in brackets. A triangle at the
-# upper edge says that there is no such distance: stiffness is positive, and falls to zero nowhere. By the sign, a
-# critical length is not to be expected, as within a class [+1 is](../book/method.md), at every distance; the table
-# below counts.
+# The first row of panels shows the stiff domains of the first version, the second the critical length of the third
+# version, for the cosine. Lines are medians over the runs; bands extend from the smallest to the largest value, or to
+# the edge of the panel. The axes give the distance as 1 − cosine and, in brackets, the cosine, which is the first
+# version's distance. A triangle at the upper edge means that there is no such distance: stiffness is positive and never
+# falls to zero. For the sign one does not expect a critical length, because within a class the sign is
+# [expected to be +1](../book/method.md) at every distance; the table below counts the cases.
 
 # %% tags=["hide-input"]
 charts.domain_sizes_against_rate(
@@ -73,7 +73,7 @@ charts.domain_sizes_against_rate(medians, [(space, "stiff_domain_size_sign", spa
                                  title="Stiff domains (v1) in the layers")
 
 # %% [markdown]
-# The critical length of the third version, by the cosine. That version measures it in input space alone.
+# The critical length of the third version, for the cosine. That version measures it only in input space.
 
 # %% tags=["hide-input"]
 charts.domain_sizes_against_rate(medians, [(space, "critical_length_cosine", space) for space in layers],
@@ -90,11 +90,11 @@ page.say(texts.sizes_against_rate(sizes))
 # %% [markdown]
 # ### Why the two definitions need not agree
 #
-# A critical length is about pairs of one class, a stiff domain about all pairs, most of which are of different
-# classes. [Figure 9](fig09_distance.ipynb) draws the two apart: pairs of one class are common nearby and rare far
-# away, and the curve of all pairs crosses zero where those of different classes outweigh them. If pairs of different
-# classes become stiffer at every distance, the crossing moves outwards without any length having grown. Do the
-# two go together, run by run?
+# A critical length concerns pairs of one class; a stiff domain concerns all pairs, most of which are of different
+# classes. [Figure 9](fig09_distance.ipynb) draws the two separately: pairs of one class are common at short distances
+# and rare at long ones, and the curve of all pairs crosses zero where pairs of different classes outweigh them. If
+# pairs of different classes become stiffer at every distance, the crossing moves outwards although no length has grown.
+# Are the two related, run by run?
 
 # %% tags=["hide-input"]
 page.say(
@@ -133,7 +133,8 @@ print(f"distance of the two images in input space: {distance:.2f}")
 # %% [markdown]
 # ## The runs
 #
-# The first folded cell above holds this page's parameters. The runs are those of [Figure 8](fig08_learning_rate.ipynb).
+# The first folded cell above contains this page's parameters. The runs are those of
+# [Figure 8](fig08_learning_rate.ipynb).
 
 # %% tags=["hide-input"]
 page.summary(provenance)

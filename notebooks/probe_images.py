@@ -14,12 +14,12 @@
 # # How many images are enough?
 #
 # **What this page shows.** Stiffness is measured on a small sample, the *probe set*: 500 validation images where there
-# are 10 classes, 3,000 where there are 100. The paper's authors convinced themselves that this is enough (C12), and
-# do not show how. Other images would have given other numbers; how far apart?
+# are 10 classes, 3,000 where there are 100. The authors of the paper state that this is enough (C12), without showing
+# how they know. Other images would have given other numbers: how different would they be?
 #
-# The answer comes from the sample itself. Leave one image out and the number moves a little; from how much it moves,
-# over all images in turn, follows its standard error. (This is the jackknife, class by class, as the sample is drawn.
-# Pairs share images, so the many pairs must not be counted as so many independent measurements.)
+# The sample itself gives the answer. If one image is left out, the number changes a little; the sizes of these changes,
+# over all images, give its standard error. (This is the jackknife, applied class by class because the sample is drawn
+# that way. Pairs share images, so they must not be counted as independent measurements.)
 #
 # The runs are those of [Figure 3](fig03_class_stiffness_mnist.ipynb) and [Figure 7](fig07_super_classes.ipynb).
 
@@ -47,10 +47,11 @@ errors = pd.concat([summaries.probe_errors(table).assign(data=name) for name, ta
 # %% [markdown]
 # ## The error against the number of images
 #
-# Half the width of the 95 % interval, 1.96 standard errors, for parts of the probe set and for the whole of it. Of each
-# size the largest error is drawn that any stage of any run has, where it is not 0. Were errors to fall as one over the
-# square root of the number of images, they would follow the lines, which go through the last points. The sign within
-# classes need not: in MNIST it is +1 for nearly all pairs, whichever the images. Switch from the sign to the cosine.
+# The chart shows half the width of the 95 % interval, 1.96 standard errors, for parts of the probe set and for the
+# whole set. For each size it shows the largest error at any stage of any run, if it is not 0. If errors fell as one
+# over the square root of the number of images, they would follow the lines, which go through the last points. The sign
+# within classes need not do so: for MNIST it is +1 for nearly all pairs, whatever the images. Switch from the sign to
+# the cosine.
 
 # %% tags=["hide-input"]
 charts.probe_error_curves(errors, (claims.SMALL, "small: below this line"), title="Error from the choice of images")
@@ -58,9 +59,9 @@ charts.probe_error_curves(errors, (claims.SMALL, "small: below this line"), titl
 # %% [markdown]
 # ## Against the spread over seeds
 #
-# The intervals elsewhere in this book are over seeds, with the images held fixed. Would other images have moved the
-# numbers more than another seed does? Both columns are standard deviations of one run's number, by sign stiffness:
-# what the choice of images gives it, and what the seed gives it, as root mean squares over the stages.
+# The intervals elsewhere in this book are over seeds, with the same images. Would other images have changed the numbers
+# more than another seed does? Both columns are standard deviations of the sign stiffness of one run, as root mean
+# squares over the stages: one due to the choice of images, the other due to the seed.
 
 # %% tags=["hide-input"]
 spread, images_matter_more = texts.images_against_seeds(tables)
@@ -103,7 +104,7 @@ print(f"product {product:.2f}, sign {np.sign(product):.0f}, cosine {product / no
 # %% [markdown]
 # ## The runs
 #
-# The first folded cell above holds this page's parameters.
+# The first folded cell above contains this page's parameters.
 
 # %% tags=["hide-input"]
 for provenance in provenances.values():

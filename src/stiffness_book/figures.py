@@ -82,11 +82,12 @@ FIGURES = {
 }
 
 
-def experiments_of(source):
-    """The runs that the notebook at the path of its .py source draws at its published parameters, each once."""
+def experiments_of(source, **changed):
+    """The runs that the notebook at the path of its .py source draws, each once: with its published parameters, but for
+    those that are changed."""
     if source.stem not in FIGURES:
         return []
-    runs = FIGURES[source.stem](**parameters_of(source))
+    runs = FIGURES[source.stem](**parameters_of(source) | changed)
     return list(dict.fromkeys(run for part in runs.values() for run in part) if isinstance(runs, dict) else
                 dict.fromkeys(runs))
 

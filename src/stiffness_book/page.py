@@ -23,18 +23,17 @@ def start():
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # should a run have to be computed
     look.enable()
     names = get_ipython().user_ns
-    *_, declared, injected, _ = ["", "", *names["In"]]
-    if not injected.startswith(INJECTED):
-        declared, injected = injected, ""
-    known, given = ({name for name, _ in assignments(cell)} for cell in (declared, injected))
-    if unknown := given - known:
+    known = names.get("__annotations__", {})  # the parameters cell annotates each of them
+    injected = next((cell for cell in reversed(names["In"]) if cell.startswith(INJECTED)), "")
+    given = {name for name, _ in assignments(injected)}
+    if unknown := given - set(known):
         raise NameError(f"unknown parameter {', '.join(sorted(unknown))}; "
                         f"this notebook's are {', '.join(sorted(known))}")
-    for name, kind in names.get("__annotations__", {}).items():
-        if name in given and kind in (list, dict) and isinstance(names[name], str):
+    for name, kind in known.items():
+        if kind in (list, dict) and isinstance(names[name], str):
             raise TypeError(f"{name} is the text {names[name]!r}; expected a {kind.__name__}, which papermill takes as "
                             f"YAML: papermill ... -y '{name}: {names[name]}'")
-    return {name: names[name] for name, _ in assignments(declared)}
+    return {name: names[name] for name in known}
 
 
 def runs(experiments, *columns):

@@ -15,7 +15,7 @@ from stiffness_book.experiment import Experiment
 from stiffness_book.publish import refresh
 from stiffness_book.publish import results as publishing
 from stiffness_book.publish.refresh import NOTEBOOKS, NotebookError, derive, execute, sources, write
-from stiffness_book.publish.site import quick_profile, run_quick
+from stiffness_book.publish.site import quick_experiments, quick_profile, run_quick
 
 SANITIZE = Path(__file__).parents[1] / "nbval_sanitize.cfg"
 each_notebook = pytest.mark.parametrize("source", sources(), ids=lambda path: path.stem)
@@ -124,11 +124,22 @@ def shared_results(tmp_path_factory):
     return tmp_path_factory.mktemp("results")
 
 
-@each_notebook
+EACH_PUSH = ("fig03_class_stiffness_mnist", "fig08_learning_rate", "stiffness_from_scratch")  # the others are slow
+
+
+@pytest.mark.parametrize("source", [
+    pytest.param(source, id=source.stem, marks=() if source.stem in EACH_PUSH else pytest.mark.slow)
+    for source in sources()])
 def test_runs_with_its_quick_profile(source, tmp_path, shared_results, monkeypatch):
     monkeypatch.setenv("STIFFNESS_RESULTS", str(shared_results))
-    write(derive(source), tmp_path / f"{source.stem}.ipynb")
-    run_quick(tmp_path / f"{source.stem}.ipynb")
+    notebook = tmp_path / f"{source.stem}.ipynb"
+    write(derive(source), notebook)
+    expected = {run.address for run in figures.experiments_of(source, **quick_profile(notebook))}
+    before = {path.stem for path in shared_results.glob("*.parquet")}
+    run_quick(notebook)
+    # the notebook draws the runs that its function names, and no others
+    assert {path.stem for path in shared_results.glob("*.parquet")} == before | expected
+    assert expected <= {run.address for run in quick_experiments()}
 
 
 def test_a_misspelt_parameter_is_an_error(tmp_path, results_folder):

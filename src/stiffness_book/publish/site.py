@@ -18,6 +18,8 @@ import nbformat
 import papermill
 import yaml
 
+from stiffness_book.experiment import Experiment
+from stiffness_book.figures import experiments_of
 from stiffness_book.publish import generated
 from stiffness_book.publish.lock import Locked, locked
 from stiffness_book.publish.refresh import (
@@ -31,6 +33,7 @@ from stiffness_book.publish.refresh import (
     sources,
     write,
 )
+from stiffness_book.sweep import SweepError, compute_missing
 
 STAGED = ("_config.yml", "_toc.yml", "README.md", "assets", "book", "notebooks")
 PROFILES = NOTEBOOKS / "profiles"
@@ -62,6 +65,13 @@ def quick_profile(notebook: Path) -> dict:
     if not profile.is_file():
         raise NotebookError(f"{notebook.name} has parameters and no quick profile: write {profile.name}")
     return yaml.safe_load(profile.read_text(encoding="utf-8"))
+
+
+def quick_experiments() -> list[Experiment]:
+    """The runs of all quick profiles, each once: computed together, they share the workers."""
+    profiles = {source: PROFILES / f"quick_{source.stem}.yaml" for source in sources()}
+    return list(dict.fromkeys(run for source, profile in profiles.items() if profile.is_file()
+                              for run in experiments_of(source, **yaml.safe_load(profile.read_text(encoding="utf-8")))))
 
 
 def run_quick(notebook: Path) -> None:
@@ -135,6 +145,7 @@ def run_all(folder: Path, work: Path, quick: bool) -> None:
     """Execute every notebook into the staged folder, or take it from an interrupted build where nothing has changed."""
     if quick:  # beside, never over, the published results
         os.environ["STIFFNESS_RESULTS"] = str(work / f"results-{digest_of(ROOT / 'README.md', None)}")
+        compute_missing(quick_experiments())
     can_resume = quick or "STIFFNESS_RESULTS" not in os.environ  # results elsewhere may change unseen
     results = None if quick else ROOT / "results"
     for source in sources():
@@ -197,7 +208,7 @@ def main() -> None:
     default = ROOT / "_build" / "quick" / "html" if options.quick else ROOT / "_build" / "html"
     try:
         index = make_site((options.output or default).resolve(), options.quick)
-    except (NotebookError, Locked) as error:
+    except (NotebookError, Locked, SweepError) as error:
         sys.exit(str(error))
     except subprocess.CalledProcessError:
         sys.exit("the site did not build: see the warnings above")
