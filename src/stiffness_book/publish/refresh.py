@@ -1,9 +1,12 @@
 """Derive every notebooks/NAME.ipynb from notebooks/NAME.py, executed: python -m stiffness_book.publish.refresh"""
 
 import argparse
+import asyncio
 import os
+import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,7 +23,8 @@ from stiffness_book.publish.lock import Locked, locked
 ROOT = Path(__file__).resolve().parents[3]
 NOTEBOOKS = ROOT / "notebooks"
 QUIET = [
-    "--IPKernelApp.log_level=40",  # without the warning that the kernel listens on a TCP port
+    # without the warning that the kernel listens on a TCP port, and without its own traceback of an interrupt
+    "--IPKernelApp.log_level=50",
     "--IPKernelApp.capture_fd_output=False",  # TensorFlow's log of its start has times and process numbers
 ]
 
@@ -54,19 +58,37 @@ def derive(source: Path) -> nbformat.NotebookNode:
 @contextmanager
 def named_failures(name: str) -> Iterator[Callable]:
     """Turn whatever stops a notebook into a NotebookError with its name and cell; gives the client's on_cell_start."""
-    number = "?"
+    number, task, loop, interrupted = "?", None, None, False
+
+    def interrupt():
+        nonlocal interrupted
+        interrupted = True
+        task.cancel()
 
     def on_cell_start(cell, cell_index):
-        nonlocal number
-        number = cell_index + 1
+        nonlocal number, task, loop
+        if interrupted:  # between two cells
+            raise KeyboardInterrupt
+        number, task, loop = cell_index + 1, asyncio.current_task(), asyncio.get_running_loop()
+        if threading.current_thread() is threading.main_thread():
+            # in place of nbclient's handlers, which end the kernel, and then the next notebook would be run
+            loop.add_signal_handler(signal.SIGINT, interrupt)
+            loop.remove_signal_handler(signal.SIGTERM)
 
     try:
         yield on_cell_start
-    except (CellExecutionError, PapermillExecutionError) as error:
-        raise NotebookError(f"{name}, cell {number}:\n{error}") from None
-    except DeadKernelError:
+    except (Exception, asyncio.CancelledError) as error:
+        if interrupted:
+            raise KeyboardInterrupt from None
+        if isinstance(error, CellExecutionError | PapermillExecutionError):
+            raise NotebookError(f"{name}, cell {number}:\n{error}") from None
+        if not isinstance(error, DeadKernelError):
+            raise
         raise NotebookError(f"{name}, cell {number}: its kernel died. When the system kills a kernel, the machine "
                             "usually has too little memory: close other programs, or use smaller parameters") from None
+    finally:
+        if loop and not loop.is_closed() and threading.current_thread() is threading.main_thread():
+            loop.remove_signal_handler(signal.SIGINT)
 
 
 def execute(source: Path) -> nbformat.NotebookNode:
@@ -116,6 +138,8 @@ def main() -> None:
         failed = refresh(sources(parser.parse_args().names))
     except (NotebookError, Locked) as error:
         sys.exit(str(error))
+    except KeyboardInterrupt:
+        sys.exit("interrupted; the notebook that was running is as it was")
     if failed:
         sys.exit(f"not refreshed, their .ipynb is as it was: {', '.join(failed)}")
 

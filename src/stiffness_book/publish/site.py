@@ -212,6 +212,8 @@ def main() -> None:
         sys.exit(str(error))
     except subprocess.CalledProcessError:
         sys.exit("the site did not build: see the warnings above")
+    except KeyboardInterrupt:
+        sys.exit("interrupted; the same command goes on from the notebooks that it has executed")
     print(f"\nThe book: {index.as_uri()}")
     print("Open it in a browser as it is, or run `make serve`.")
 
