@@ -1,4 +1,4 @@
-"""Blocks in a class stiffness matrix: do classes that belong together help each other more than others do?"""
+"""Blocks in a class stiffness matrix: do classes of one group help each other more than others do?"""
 
 from collections import Counter
 from itertools import groupby
@@ -90,10 +90,10 @@ def matrix_stack(table, kind):
 
 
 def found_clusters(C, number):
-    """Average linkage of classes at distance 1 − stiffness, without being told of any groups.
+    """Clusters of classes by average linkage at distance 1 − stiffness, without information about any groups.
 
-    C: (Nc, Nc), whose two triangles are averaged. Returns the order of the classes in the tree, neighbours as alike as
-    can be, and (Nc,) the cluster of each class where the tree is cut into at most `number`.
+    C: (Nc, Nc), whose two triangles are averaged. Returns the order of the classes in the tree, optimised so that
+    neighbours are similar, and (Nc,) the cluster of each class if the tree is cut into at most `number` clusters.
     """
     distance = 1 - np.nan_to_num((C + C.T) / 2)  # of no known stiffness: as if it were 0
     np.fill_diagonal(distance, 0)
@@ -102,12 +102,12 @@ def found_clusters(C, number):
 
 
 def agreement(table, super_classes, *, permutations=200, seed=0):
-    """How far found clusters are the super-classes: rows of step, seed, kind, value (adjusted Rand index), chance.
+    """How well clusters agree with the super-classes: rows of step, seed, kind, value (adjusted Rand index), chance.
 
-    As many clusters are sought as there are super-classes. The index is 1 for the same division and 0 on average for
-    random ones; chance is what 95 % of random orders of the super-classes stay below.
+    There are as many clusters as super-classes. The index is 1 for the same division and 0 on average for random ones;
+    95 % of random orders of the super-classes stay below `chance`.
     """
-    from sklearn.metrics import adjusted_rand_score  # slow to import, and pages that judge blocks do without
+    from sklearn.metrics import adjusted_rand_score  # slow to import
 
     rng, rows = np.random.default_rng(seed), []
     orders = [rng.permutation(super_classes) for _ in range(permutations)]
@@ -121,8 +121,8 @@ def agreement(table, super_classes, *, permutations=200, seed=0):
 
 
 def by_group(C, groups):
-    """For each group with two classes or more, its difference: (name, mean over its pairs minus over those it has with
-    other groups), largest first. C: (Nc, Nc); groups: (Nc,)."""
+    """(name, difference) of each group with two or more classes, largest first: the mean over its own pairs minus that
+    over its pairs with other groups. C: (Nc, Nc); groups: (Nc,)."""
     groups, rows = np.asarray(groups), []
     for group in sorted(set(groups)):
         own = groups == group
@@ -172,6 +172,6 @@ def _blocks(order, groups, label, thick=False):
 
 
 def _commonest(groups):
-    """The group of most of a found cluster's classes, in words; nothing where there is no room."""
+    """The most frequent group in a cluster, in words; empty for clusters too small for a label."""
     name, number = Counter(groups).most_common(1)[0]
     return f"{name.replace('_', ' ')}, {number} of {len(groups)}" if len(groups) > 2 else ""

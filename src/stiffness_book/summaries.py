@@ -1,4 +1,4 @@
-"""What the figures and claims read off the tidy tables: means over seeds with their 95 % intervals."""
+"""What figures and claims compute from the tidy tables: means over seeds with their 95 % intervals."""
 
 import numpy as np
 import pandas as pd
@@ -7,7 +7,7 @@ from scipy.stats import kendalltau, norm, rankdata, t, ttest_ind
 from stiffness_book.table import FARTHEST, FEWEST_PAIRS, SINGLE, STIFFNESS
 
 LEVEL = 0.95
-# the sizes of stiff domains, and the curve that each of them is read off
+# the sizes of stiff domains, and the curve from which each is computed
 SIZES = {"stiff_domain_size_sign": "all_sign", "critical_length_cosine": "within_class_cosine",
          "critical_length_sign": "within_class_sign"}
 
@@ -48,7 +48,7 @@ def stiffness_curves(table, quantities):
 
 
 def loss_curves(table, quantities):
-    """The same for losses, by geometric means and the intervals of their logarithms, as a logarithmic axis wants."""
+    """The same for losses: geometric means with the intervals of the logarithms, for a logarithmic axis."""
     chosen = table[table["quantity"].isin(quantities)]
     curves = over_seeds(chosen.assign(value=np.log(chosen["value"])), ["step", "quantity"])
     return curves.assign(**np.exp(curves[["mean", "low", "high"]]))
@@ -83,10 +83,10 @@ def onset(table):
 
 
 def stops(table, losses):
-    """Where the stage losses were reached, by dataset, target_loss and learning_rate: runs, loss and its range, step.
+    """Where runs reached the stage losses, by dataset, target_loss and learning_rate: runs, loss and its range, step.
 
-    losses: those of each data set. `runs` counts the runs that reached the loss, 0 where none did; loss, lowest,
-    highest and step (mean) are theirs.
+    losses: the stage losses of each data set. `runs` is the number of runs that reached the loss, which may be 0; loss
+    (mean), lowest, highest and step (mean) are over these runs.
     """
     by = ["dataset", "target_loss", "learning_rate"]
     measured = table[table["quantity"] == "train_loss"]
@@ -101,9 +101,9 @@ def stops(table, losses):
 def distance_curves(table, by=()):
     """Stiffness against distance: a row for each of `by`, space, pairs, kind and distance.
 
-    Columns mean, low, high, seeds, and number, the mean number of pairs in the bin. pairs: all, within_class, and
-    between_classes, which follows from the two (by cosine, up to the pairs that have none). Bins that have fewer than
-    FEWEST_PAIRS pairs in one of the runs are left out.
+    The columns are mean, low, high, seeds, and number, the mean number of pairs in the bin. pairs is all, within_class
+    or between_classes, which is computed from the other two (for cosines, except for the pairs that have none). Bins
+    with fewer than FEWEST_PAIRS pairs in any run are left out.
     """
     bins = [*by, "seed", "space", "distance"]
     curves = table[table["quantity"].str.startswith("distance_curve_")]
@@ -127,10 +127,10 @@ def distance_curves(table, by=()):
 
 
 def domain_sizes(table):
-    """The SIZES in every run, stage and space, without gaps: the table's rows of them, with another `value`.
+    """The SIZES in every run, stage and space: the table's rows of them, with a `value` that is never missing.
 
-    A curve, or a fitted line, that starts positive and does not come down to zero at any distance there is has no
-    finite size: `inf`, larger than any. One that is not positive among the nearest pairs has size 0.
+    A curve, or a fitted line, that starts positive and does not reach zero at any possible distance has size `inf`,
+    larger than any other. One that is not positive for the nearest pairs has size 0.
     """
     run = [name for name in ("dataset", "learning_rate", "seed", "step", "target_loss", "space") if name in table]
     sizes = table[table["quantity"].isin(SIZES)].copy()
@@ -150,16 +150,16 @@ def domain_sizes(table):
 
 
 def medians(rows, by):
-    """One row for each group of `by`, as they come: median, least and largest of `value`, runs, how many are finite."""
+    """One row for each group of `by`, in order of appearance: median, least, largest, runs, and how many are finite."""
     return rows.groupby(by, sort=False)["value"].agg(
         median="median", least="min", largest="max", runs="size", finite=lambda values: np.isfinite(values).sum()
     ).reset_index()
 
 
 def trends(rows, by, x, statistic, *, bounds=(-np.inf, np.inf)):
-    """How `value` moves with the column x: `statistic(x, value)` in each seed, then over seeds as `over_seeds`.
+    """How `value` changes with the column x: `statistic(x, value)` for each seed, summarised by `over_seeds`.
 
-    The groups of `by` stay in the order of the rows. A seed with a single x says nothing.
+    The groups of `by` keep the order of the rows. Seeds with a single x are left out.
     """
     found = [{**dict(zip([*by, "seed"], key)), "value": statistic(group[x], group["value"])
               if group[x].nunique() > 1 else np.nan} for key, group in rows.groupby([*by, "seed"])]
@@ -185,7 +185,7 @@ def pairs_of_classes(matrices, step, kind="sign"):
 
 
 def network_differences(table, pairs):
-    """What a network's stiffness has over another's at equal training loss: mean, low, high by Welch's t interval.
+    """The stiffness of one network minus that of another at equal training loss: mean, low, high (Welch's t interval).
 
     table: with the column network; pairs: a list of (one, other). A row for each pair (columns one, other),
     target_loss, summary (within_class or between_classes) and kind; `runs` is the smaller number that reached the loss.
