@@ -3,7 +3,7 @@
 import keras
 import numpy as np
 
-from stiffness.gram import gradient_gram
+from stiffness.gram import gradient_gram, step_of
 from stiffness.measures import between_classes, class_stiffness, within_class
 
 
@@ -75,7 +75,7 @@ class StiffnessCallback(keras.callbacks.Callback):
             logs.update({row["quantity"]: row["value"] for row in self.rows if "class_a" not in row})
 
     def _step(self):
-        return int(self.model.optimizer.iterations)
+        return step_of(self.model)
 
     def _record(self, step):
         self.rows += [{"step": step, **row} for row in self.measure()]

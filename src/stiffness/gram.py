@@ -6,22 +6,26 @@ forward and one backward pass of the SUM of the losses give all a and d, as exam
 activations alone. The rules of the other kinds of layers are in `stiffness.engine.layers`.
 """
 
+import threading
 from collections import Counter
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 
+import keras
 import numpy as np
 from keras import ops
 
 from stiffness.engine import autodiff
 from stiffness.engine.engine import Engine, blocks, left_as_found
-from stiffness.engine.examples import examples_of, is_dataset, per_example, take
+from stiffness.engine.examples import NotFinite, check_norms, examples_of, is_dataset, per_example, take
 from stiffness.measures import _class_indices
 
 METHODS = ("auto", "closed-form", "jacobian")
 LARGEST_BLOCK = 1024  # examples on a side of a tile; larger ones gain no speed
 SMALLEST_BLOCK = 375  # that a matrix is divided into by choice; the products of smaller ones are slower
+# A measurement replaces the calls of the model's layers for a while, and sets the precision of matrix products.
+ONE_AT_A_TIME = threading.RLock()
 BLOCKS = 8  # with as many, the tiles are an eighth more than half of the matrix
 
 
@@ -53,8 +57,13 @@ class Gram:
         return {label: self._unscaled(matrix) for label, matrix in self.scaled_layers.items()}
 
     def _unscaled(self, matrix):
-        products = matrix * self.scales[:, None].astype(matrix.dtype)
-        products *= self.scales2.astype(matrix.dtype)
+        with np.errstate(over="ignore", invalid="ignore"):  # 0 times infinity, below
+            products = matrix * self.scales[:, None].astype(matrix.dtype)
+            products *= self.scales2.astype(matrix.dtype)
+        if products.size and not (np.isfinite(products.min()) and np.isfinite(products.max())):
+            count = np.sum(~np.isfinite(products))
+            raise NotFinite(f"{count} of {products.size} products are too large for {products.dtype}, as the losses "
+                            "are; sign(), cosine() and the norms are not, or use a model in float64")
         return products
 
     @property
@@ -154,7 +163,9 @@ def _sums_of_unit_gradients(engine, examples, labels, num_classes, block, x_name
         layers, _ = engine.features(*take(examples, c), c.start, x_name)  # a unit gradient needs no scale
         features = [feature for parts in layers.values() for feature in parts]
         sums = sums or [np.zeros((num_classes, feature.length()), engine.dtype) for feature in features]
-        norms = _root(ops.convert_to_numpy(sum(feature.squares() for feature in features)))
+        squares = ops.convert_to_numpy(sum(feature.squares() for feature in features))
+        check_norms(squares, c.start, x_name)
+        norms = _root(squares)
         for label in np.unique(labels[c]):
             members = np.flatnonzero((labels[c] == label) & (norms > 0))
             counts[label] += len(members)
@@ -166,8 +177,11 @@ def _sums_of_unit_gradients(engine, examples, labels, num_classes, block, x_name
 @contextmanager
 def _measuring(model, x, y, x2, y2, loss, method):
     """(engine, rows, columns) of arguments that are in order; the model is left as it was found."""
+    autodiff.check_eager()
     if method not in METHODS:
         raise ValueError(f"method is {method!r}; expected one of {', '.join(METHODS)}")
+    if not isinstance(model, keras.layers.Layer):
+        raise TypeError(f"model is of type {type(model).__name__}; expected a Keras model")
     if not model.built:
         raise ValueError("model is not built; call it on an example first, or give it an Input")
     if not model.trainable_variables:
@@ -177,8 +191,30 @@ def _measuring(model, x, y, x2, y2, loss, method):
     loss = per_example(loss, model)
     rows = examples_of("x", x, "y", y, model)
     columns = None if x2 is None else examples_of("x2", x2, "y2", y2, model)
-    with left_as_found(model), autodiff.full_precision():
+    with ONE_AT_A_TIME, _not_trained(model), left_as_found(model), autodiff.full_precision():
         yield Engine(model, loss, rows, columns, method), rows, columns
+
+
+@contextmanager
+def _not_trained(model):
+    """Refuses what was measured while another thread trained the model, whose optimizer counts its steps."""
+    before, failed = step_of(model), None
+    try:
+        yield
+    except Exception as error:  # training breaks a measurement in many ways
+        failed = error
+    if step_of(model) != before:
+        raise RuntimeError(f"the model was trained while it was measured: its optimizer was at step {before} and is at "
+                           f"{step_of(model)}; measure before or after the training, or in it by StiffnessCallback"
+                           ) from failed
+    if failed:
+        raise failed
+
+
+def step_of(model):
+    """The number of optimizer steps that the model has taken; None where it has no optimizer."""
+    optimizer = getattr(model, "optimizer", None)
+    return None if optimizer is None else int(ops.convert_to_numpy(ops.copy(optimizer.iterations.value)))
 
 
 # --- tiles ----------------------------------------------------------------------------------------------------------
@@ -206,7 +242,7 @@ def _tiled(engine, rows, columns, memory_budget, per_layer):
             left, scales[r] = engine.features(*take(rows, r), r.start, "x")
             lefts.append((r, left))
             if not symmetric:
-                squares[r] = _squares(left, scales[r], traces)
+                squares[r] = _squares(left, scales[r], traces, r.start, "x")
         for c in column_blocks[group.start :] if symmetric else column_blocks:
             kept = [left for r, left in lefts if symmetric and r == c]
             if kept:
@@ -214,12 +250,14 @@ def _tiled(engine, rows, columns, memory_budget, per_layer):
             else:
                 right, scales2[c] = engine.features(*take(columns, c), c.start, "x" if symmetric else "x2")
             if not symmetric and group.start == 0:
-                squares2[c] = _squares(right, scales2[c], Counter())
+                squares2[c] = _squares(right, scales2[c], Counter(), c.start, "x2")
             for r, left in lefts:
                 if symmetric and c.start < r.start:
                     continue
                 of_rows = symmetric and r == c
                 total, parts = engine.products(left, right, _whole if per_layer else ops.diagonal if of_rows else None)
+                if of_rows:
+                    check_norms(ops.diagonal(total), r.start, "x")
                 _place(products, r, c, total, symmetric)
                 for label, part in parts.items():
                     if per_layer:
@@ -246,12 +284,13 @@ def _root(squares):
     return np.sqrt(np.maximum(squares, 0))  # a sum of products may be rounded to below 0
 
 
-def _squares(features, scales, traces):
+def _squares(features, scales, traces, start, x_name):
     """(n,) squared norms over the squared scales; adds each layer's part of the norms' sum to its trace."""
-    squares = 0
-    for label, parts in features.items():
-        part = ops.convert_to_numpy(sum(feature.squares() for feature in parts))
-        squares = squares + part
+    parts = {label: ops.convert_to_numpy(sum(feature.squares() for feature in parts))
+             for label, parts in features.items()}
+    squares = sum(parts.values())
+    check_norms(squares, start, x_name)
+    for label, part in parts.items():
         traces[label] += float(part @ scales**2)
     return squares
 

@@ -192,6 +192,9 @@ def _ratio(sums, counts):
 
 
 def _class_indices(name, labels, expected):
+    if np.ma.is_masked(labels):
+        raise ValueError(f"{name} is a masked array with {np.ma.count_masked(labels)} masked entries; drop their "
+                         "examples")
     labels = np.asarray(labels)
     if labels.ndim == 2 and labels.shape[1] > 1:
         raise ValueError(f"{name} has shape {labels.shape}, as one-hot rows have; "

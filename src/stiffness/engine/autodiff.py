@@ -17,6 +17,15 @@ if BACKEND not in ("tensorflow", "jax"):
 if BACKEND == "tensorflow":
     import tensorflow as tf
 
+    def check_eager():
+        """Refuses to measure where TensorFlow records a graph or runs one replica of several."""
+        if tf.inside_function():
+            raise RuntimeError("stiffness cannot be measured inside a tf.function, which only records operations; call "
+                               "it outside, such as between two training steps or in a callback")
+        if tf.distribute.has_strategy():
+            raise RuntimeError("stiffness cannot be measured inside the scope or a replica of a tf.distribute "
+                               "strategy; call it outside, after the strategy's scope")
+
     WIDE = 1024  # from so many numbers on einsum, which starts later, is faster
 
     @contextmanager
@@ -98,6 +107,9 @@ else:
     import jax
 
     compiled = None
+
+    def check_eager():
+        pass
 
     def after(first, then):
         return then

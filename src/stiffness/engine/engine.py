@@ -3,6 +3,7 @@
 import functools
 import logging
 import math
+import threading
 import weakref
 from collections import Counter
 from contextlib import contextmanager, nullcontext
@@ -13,7 +14,7 @@ import numpy as np
 from keras import ops
 
 from stiffness.engine import autodiff
-from stiffness.engine.examples import at_outputs, check_finite, check_labels, check_loss, is_of_keras, take
+from stiffness.engine.examples import NotFinite, at_outputs, check_finite, check_labels, check_loss, is_of_keras, take
 from stiffness.engine.layers import MATRICES, SIDE, Factors, even, rule_of
 
 SAMPLE = 2  # examples on which each layer's closed form is compared with the plain definition before it is used
@@ -61,7 +62,7 @@ class Engine:
     """
 
     def __init__(self, model, loss, rows, columns, method):
-        self.model, self.loss = model, loss
+        self.model, self.loss, self.method = model, loss, method
         # a model in half precision accumulates in float32
         self.dtype = np.dtype("float64" if any(v.dtype == "float64" for v in model.trainable_variables) else "float32")
         self.labels = _labels(model)
@@ -368,7 +369,8 @@ class Engine:
 
     def _check_alone(self, together, alone, predictions):
         together, alone = ops.convert_to_numpy(together), np.concatenate([ops.convert_to_numpy(v) for v in alone])
-        size = max(np.linalg.norm(ops.convert_to_numpy(self._cast(p))) for p in keras.tree.flatten(predictions))
+        size = max(np.linalg.norm(ops.convert_to_numpy(self._cast(part)).astype(float))
+                   for part in keras.tree.flatten(predictions))
         if np.abs(together - alone).max() > self._tolerance(*self.model._flatten_layers()) * size:
             raise ValueError(f"the model's output for example 0 depends on the examples beside it ({together[0]:g} in "
                              f"a batch of {len(together)}, {alone[0]:g} alone), so there is no per-example loss; look "
@@ -387,6 +389,12 @@ class Engine:
                 found = ops.convert_to_numpy(sum(feature.products(feature) for feature in features))
             except Exception as error:  # whatever a layer's shapes do to its rule, the jacobian is right
                 log.debug("the closed form of %s failed: %r", self.labels[group.key], error)
+                continue
+            if not np.isfinite(found).all():
+                if self.method == "closed-form":
+                    raise NotFinite(f"the gradients of {self.labels[group.key]} are too large for {self.dtype}: the "
+                                    "model's weights or activations are; look for a weight that has diverged")
+                log.debug("the closed form of %s is not finite", self.labels[group.key])
                 continue
             difference, allowed = np.abs(found - matrix).max(), self._tolerance(*group.layers) * size
             if difference <= max(allowed, ROUNDING * max(sizes)):
@@ -458,8 +466,9 @@ def _sampled(rows, columns):
 
 def _products_of(gradients):
     """(n, n) of n gradients of any shape"""
-    flat = [np.ravel(ops.convert_to_numpy(gradient)) for gradient in gradients]
-    return np.array([[one @ other for other in flat] for one in flat], float)
+    flat = [np.ravel(ops.convert_to_numpy(gradient)).astype(float) for gradient in gradients]
+    with np.errstate(invalid="ignore"):  # of gradients that are not finite
+        return np.array([[one @ other for other in flat] for one in flat])
 
 
 class _NotByExample(Exception):
@@ -532,10 +541,12 @@ def _tapped(groups, watch, around=nullcontext):
     A layer's `call`, and what its rule applies outside, are attributes of the instance for that time. They are set in
     `__dict__`, as Keras's attribute tracking would keep what it sees.
     """
-    taps, found = [], []
+    taps, found, thread = [], [], threading.get_ident()
 
     def tap_of(key):
         def tap(recorded, output):
+            if threading.get_ident() != thread:  # another one runs the model at the same time
+                return output
             output = watch(len(taps), output)
             taps.append((key, recorded, output))
             return output

@@ -8,6 +8,10 @@ from keras.src.backend import get_keras_mask, set_keras_mask  # public in name o
 from stiffness.engine import autodiff
 
 
+class NotFinite(ValueError, FloatingPointError):
+    """A loss or a gradient is infinite or NaN."""
+
+
 def is_dataset(x):
     return hasattr(x, "as_numpy_iterator")
 
@@ -24,11 +28,17 @@ def examples_of(x_name, x, y_name, y, model):
             raise ValueError(f"{x_name} is a data set of other elements than batches (x, y); sample weights have no "
                              "part in the measure: .map(lambda x, y, weights: (x, y))")
         x, y = (keras.tree.map_structure(lambda *parts: np.concatenate(parts), *part) for part in zip(*batches))
+    elif x is None:
+        raise ValueError(f"{x_name} is missing; expected an array of examples")
     elif y is None:
         raise ValueError(f"{y_name} is missing; only a data set of (x, y) batches does without")
-    nested = isinstance(x, dict) or (isinstance(x, list | tuple) and all(hasattr(part, "shape") for part in x))
-    x = keras.tree.map_structure(_array, x) if nested else _array(x)
-    y = _array(y)
+    # a list of arrays holds the inputs of a model with several; a list of numbers is one array
+    nested = isinstance(x, dict) or (isinstance(x, list | tuple) and all(getattr(part, "shape", ()) for part in x))
+    x = keras.tree.map_structure(lambda part: _array(x_name, part), x) if nested else _array(x_name, x)
+    y = _array(y_name, y)
+    if _is_text(y):
+        raise TypeError(f"{y_name} holds text; expected numbers: np.unique({y_name}, return_inverse=True)[1] gives "
+                        "class indices")
     for part in keras.tree.flatten(x):
         if len(part) == 0:
             raise ValueError(f"{x_name} is empty; expected at least one example")
@@ -40,14 +50,42 @@ def examples_of(x_name, x, y_name, y, model):
     for part, expected in zip(parts, inputs):
         if part is None:  # a dictionary's keys need not be the inputs' names
             continue
+        if _is_text(part) and expected.dtype != "string":
+            raise TypeError(f"{x_name} holds text and the model's input {expected.name} is {expected.dtype}; encode it "
+                            "as for training")
+        if part.dtype.kind == "c" and "complex" not in expected.dtype:
+            raise TypeError(f"{x_name} has dtype {part.dtype} and the model's input {expected.name} is "
+                            f"{expected.dtype}, which would drop the imaginary part; pass real numbers, such as the "
+                            "real and imaginary parts as two channels")
         if part.dtype.kind in "iub" and "float" in expected.dtype and not looks_up:
             raise TypeError(f"{x_name} has dtype {part.dtype} and the model's input {expected.name} is "
                             f"{expected.dtype}; scale it as for training, then {x_name}.astype('float32')")
     return x, y
 
 
-def _array(part):
-    return np.asarray(part) if isinstance(part, list | tuple | np.ndarray) else ops.convert_to_numpy(part)
+def _array(name, part):
+    """A NumPy array with the examples along its first axis."""
+    if hasattr(part, "toarray"):  # SciPy's, which NumPy would wrap as one object
+        raise TypeError(f"{name} is a sparse matrix ({type(part).__name__}); pass {name}.toarray()")
+    if np.ma.is_masked(part):
+        raise ValueError(f"{name} is a masked array with {np.ma.count_masked(part)} masked entries, whose masks would "
+                         f"be ignored; fill them, {name}.filled(value), or drop their examples")
+    try:
+        array = np.asarray(part) if isinstance(part, list | tuple | np.ndarray) else ops.convert_to_numpy(part)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{name} is no array of numbers ({error}); expected an array with the examples along its "
+                         "first axis, all of one shape") from error
+    if array.dtype.kind == "O" and not _is_text(array):
+        kinds = ", ".join(sorted({type(entry).__name__ for entry in array.flat}))
+        raise TypeError(f"{name} holds Python objects ({kinds}); expected numbers")
+    if array.ndim == 0:
+        raise ValueError(f"{name} is a scalar; expected an array with the examples along its first axis")
+    return array
+
+
+def _is_text(array):
+    return array.dtype.kind in "US" or (
+        array.dtype.kind == "O" and array.size > 0 and all(isinstance(entry, str | bytes) for entry in array.flat))
 
 
 def take(examples, which):
@@ -179,10 +217,17 @@ def check_labels(loss, y_name, y, output):
     model's, None where it has several."""
     given = loss.given
     name = _name(given) if is_of_keras(given) else ""
+    if y.dtype.kind == "c" and (name or isinstance(given, keras.losses.Loss)):
+        raise TypeError(f"{y_name} has dtype {y.dtype}, of which the loss would drop the imaginary part; pass real "
+                        "numbers")
     if name == "binary_crossentropy" and ((y < 0) | (y > 1)).any():
         first = np.argwhere((y < 0) | (y > 1))[0]
         raise ValueError(f"the label of example {first[0]} of {y_name} is {y[tuple(first)]}, out of range for {name}: "
                          "expected 0 to 1")
+    if name.startswith("sparse_") and y.dtype.kind not in "biu" and (y != np.floor(y)).any():
+        first = np.argwhere(y != np.floor(y))[0]
+        raise ValueError(f"the label of example {first[0]} of {y_name} is {y[tuple(first)]}, and the loss is {name}: "
+                         "expected whole numbers, the class indices")
     if not name.endswith("categorical_crossentropy") or output is None:
         return
     classes = output[-1]
@@ -218,10 +263,6 @@ def check_loss(loss, y, x_name, predictions, variables):
                          "what the output passes on; make what uses them a part of the model")
 
 
-class NotFinite(ValueError, FloatingPointError):
-    """A loss or a gradient is infinite or NaN."""
-
-
 def check_finite(losses, scales, start, x_name):
     """scales: of the gradients, or None."""
     for values, name in ((losses, "loss"), (scales, "gradient of the loss")):
@@ -230,3 +271,14 @@ def check_finite(losses, scales, start, x_name):
             first = int(np.argmin(finite))
             raise NotFinite(f"the {name} of example {start + first} of {x_name} is {values[first]}; expected a finite "
                              "number: look at its input and label, and at the weights")
+
+
+def check_norms(squares, start, x_name):
+    """squares: (n,) squared norms of the gradients; the products of two whose squares are finite are finite too."""
+    squares = ops.convert_to_numpy(squares)
+    bad = np.flatnonzero(~np.isfinite(squares))
+    if len(bad):
+        raise NotFinite(f"the squared norm of the gradient of example {start + bad[0]} of {x_name} is "
+                        f"{squares[bad[0]]} in {squares.dtype} ({len(bad)} of {len(squares)} examples at once): the "
+                        "model's weights or activations are too large, or it has no gradient there; look for a weight "
+                        "that has diverged")
