@@ -4,7 +4,7 @@ import keras
 import numpy as np
 
 from stiffness.gram import gradient_gram, step_of
-from stiffness.measures import between_classes, class_stiffness, within_class
+from stiffness.measures import between_classes, class_stiffness, pandas_for, within_class
 
 
 class StiffnessCallback(keras.callbacks.Callback):
@@ -33,10 +33,9 @@ class StiffnessCallback(keras.callbacks.Callback):
 
     @property
     def table(self):
-        import pandas as pd  # needed only here
-
-        return pd.DataFrame(self.rows, columns=["step", "quantity", "class_a", "class_b", "value"]).astype(
-            {"class_a": "Int16", "class_b": "Int16"})
+        table = pandas_for("StiffnessCallback.table").DataFrame(
+            self.rows, columns=["step", "quantity", "class_a", "class_b", "value"])
+        return table.astype({"class_a": "Int16", "class_b": "Int16"})
 
     def measure(self):
         """The rows of this moment: dictionaries of quantity, value, and for matrix entries class_a and class_b."""

@@ -29,7 +29,7 @@ ONE_AT_A_TIME = threading.RLock()
 BLOCKS = 8  # with as many, the tiles are an eighth more than half of the matrix
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Gram:
     """Inner products of loss gradients: products[i, j] = g_i . g_j, norms[i] = |g_i|, norms2[j] = |g_j|.
 
@@ -44,8 +44,14 @@ class Gram:
     scales2: np.ndarray
     scaled_norms: np.ndarray
     scaled_norms2: np.ndarray
+    symmetric: bool  # the columns' examples are the rows'
+    method: str  # "closed-form", "jacobian", or both
     shares: dict = field(default_factory=dict)
     scaled_layers: dict = field(default_factory=dict)
+
+    def __repr__(self):
+        n, m = self.scaled.shape
+        return f"Gram({n} x {m}, {self.method}{', symmetric' if self.symmetric else ''})"
 
     @cached_property
     def products(self):
@@ -273,7 +279,8 @@ def _tiled(engine, rows, columns, memory_budget, per_layer):
         scales2 = scales
     trace = sum(traces.values())
     shares = {label: part / trace for label, part in traces.items()} if trace else {}
-    return Gram(products, scales, scales2, _root(squares), _root(squares2), shares, layers)
+    used = " and ".join(["closed-form"] * bool(engine.groups) + ["jacobian"] * bool(engine.rest))
+    return Gram(products, scales, scales2, _root(squares), _root(squares2), symmetric, used, shares, layers)
 
 
 def _whole(part):

@@ -53,6 +53,16 @@ def between_classes(C):
     return _mean(C[~np.eye(len(C), dtype=bool)])
 
 
+def pandas_for(what):
+    """pandas, which only tables need."""
+    try:
+        import pandas
+    except ImportError as error:
+        raise ImportError(f"{what} returns a pandas data frame, and pandas is not installed: pip install pandas"
+                          ) from error
+    return pandas
+
+
 class DistanceCurve(NamedTuple):
     """Mean stiffness by bin of distance: arrays of one entry for each bin, which `table()` puts into a data frame."""
 
@@ -65,9 +75,7 @@ class DistanceCurve(NamedTuple):
 
     def table(self):
         """The curve as a pandas data frame with a row for each bin."""
-        import pandas as pd  # needed only here
-
-        return pd.DataFrame(self._asdict())
+        return pandas_for("DistanceCurve.table()").DataFrame(self._asdict())
 
 
 def stiffness_vs_distance(s, distance, *, bins=20, pairs=None):

@@ -1,5 +1,6 @@
 """Bad input, broken models, threads and foreign contexts: each is really injected, and named in words."""
 
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
@@ -10,7 +11,7 @@ import tensorflow as tf
 from keras import layers
 from scipy import sparse
 
-from stiffness import class_stiffness, cosine_class_stiffness, gradient_gram
+from stiffness import StiffnessCallback, class_stiffness, cosine_class_stiffness, gradient_gram, stiffness_vs_distance
 from stiffness.engine.examples import NotFinite
 from tests.library.test_gram import CROSS_ENTROPY, classifier, examples, straight_line
 
@@ -243,11 +244,17 @@ def test_inside_a_distribution_strategy_is_refused(measure):
 
 
 def test_a_model_of_a_distribution_strategy_is_measured_while_it_trains():
-    from stiffness import StiffnessCallback
-
     with tf.distribute.MirroredStrategy(["/cpu:0"]).scope():
         model = classifier(layers.Dense(4, "tanh"))
         model.compile("sgd", CROSS_ENTROPY)
     callback = StiffnessCallback(X, Y)
     model.fit(X, Y, epochs=1, verbose=0, callbacks=[callback])
     assert {row["step"] for row in callback.rows} == {0, 1}
+
+
+def test_a_table_without_pandas_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "pandas", None)  # as where it is not installed
+    with pytest.raises(ImportError, match=r"DistanceCurve.table\(\) .* pip install pandas"):
+        stiffness_vs_distance(np.eye(3), np.eye(3)).table()
+    with pytest.raises(ImportError, match=r"StiffnessCallback.table .* pip install pandas"):
+        _ = StiffnessCallback(X, Y).table

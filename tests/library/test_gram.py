@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from keras import layers
 
 from stiffness import class_stiffness, gradient_gram
+from stiffness.engine import definition
 from stiffness.engine.engine import _CHECKED, Engine
 from stiffness.gram import cosine_class_stiffness
 
@@ -59,6 +60,21 @@ def test_equation_1_by_hand(method):
     np.testing.assert_allclose(gram.cosine(), [[1, cosine, np.nan], [cosine, 1, np.nan], [np.nan] * 3], rtol=1e-6)
 
 
+def test_the_plain_definition_by_hand():
+    found = definition.products(straight_line(2.0, 1.0), keras.losses.MeanSquaredError(),
+                                np.array([[1.0], [-2.0], [0.0]]), np.array([[0.0], [1.0], [1.0]]))
+    np.testing.assert_allclose(found, [[72, 48, 0], [48, 320, 0], [0, 0, 0]], rtol=1e-6)
+
+
+def test_a_gram_tells_its_size_and_how_it_was_made():
+    x, y = examples(5)
+    assert repr(gradient_gram(classifier(), x, y, loss=CROSS_ENTROPY)) == "Gram(5 x 5, closed-form, symmetric)"
+    assert repr(gradient_gram(classifier(), x, y, x[:2], y[:2], loss=CROSS_ENTROPY,
+                              method="jacobian")) == "Gram(5 x 2, jacobian)"
+    assert repr(gradient_gram(classifier(layers.PReLU()), x, y, loss=CROSS_ENTROPY)) == (
+        "Gram(5 x 5, closed-form and jacobian, symmetric)")
+
+
 def test_equation_1_of_train_and_validation_by_hand():
     model = straight_line(2.0, 1.0)
     gram = gradient_gram(model, [[1.0]], [[0.0]], [[-2.0], [0.0]], [[1.0], [2.0]], loss="mse")
@@ -77,11 +93,9 @@ def test_first_order_change_of_the_loss():
         return keras.ops.convert_to_numpy(keras.losses.sparse_categorical_crossentropy(y, model(x), from_logits=True))
 
     before = losses()
-    for one in range(len(x)):
-        with tf.GradientTape() as tape:
-            loss = CROSS_ENTROPY(y[[one]], model(x[[one]]))
-        step = tape.gradient(loss, model.trainable_weights)
-        model.set_weights([w - eps * keras.ops.convert_to_numpy(g) for w, g in zip(weights, step)])
+    ends = np.cumsum([w.size for w in weights])[:-1]
+    for one, gradient in enumerate(definition.gradients(model, CROSS_ENTROPY, x, y)):
+        model.set_weights([w - eps * g.reshape(w.shape) for w, g in zip(weights, np.split(gradient, ends))])
         np.testing.assert_allclose((losses() - before) / -eps, gram.products[one], rtol=1e-4, atol=1e-5)
         model.set_weights(weights)
 
@@ -676,15 +690,10 @@ def test_signs_of_a_sure_network(factor, activation, loss):
     exact, single = sure("float64", factor), sure("float32", factor, activation)
     exact.set_weights(single.get_weights())
     y = np.argmax(exact(x), axis=1)
-    slow = []
-    for one in range(len(x)):
-        with tf.GradientTape() as tape:
-            value = plain_cross_entropy(y[[one]], exact(x[[one]]))
-        gradient = tape.gradient(value, exact.trainable_weights)
-        slow.append(np.concatenate([np.ravel(g) for g in gradient]))
-    norms = np.array([np.abs(g).max() for g in slow])
-    norms *= [np.linalg.norm(g / size) for g, size in zip(slow, norms)]  # their squares have no double
-    cosine = np.array([g / norm for g, norm in zip(slow, norms)])
+    slow = definition.gradients(exact, plain_cross_entropy, x, y)
+    norms = np.abs(slow).max(axis=1)
+    norms *= np.linalg.norm(slow / norms[:, None], axis=1)  # their squares have no double
+    cosine = slow / norms[:, None]
     cosine = cosine @ cosine.T
     assert factor == 1 or norms.min() < {50: 1e-10, 400: 1e-80}[factor]
     labels = keras.utils.to_categorical(y, 3) if "sparse" not in str(getattr(loss, "name", loss)) else y

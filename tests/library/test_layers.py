@@ -1,4 +1,4 @@
-"""Every kind of layer against the definition: a loop of `tape.gradient` over the examples."""
+"""Every kind of layer against the plain definition, `stiffness.engine.definition`."""
 
 import logging
 
@@ -9,6 +9,7 @@ import tensorflow as tf
 from keras import layers, ops
 
 from stiffness import class_stiffness, gradient_gram
+from stiffness.engine import definition
 from stiffness.engine.layers import Convolved, Factors, _axes, _by_places, _patches, rule_of
 from stiffness.gram import cosine_class_stiffness
 
@@ -22,21 +23,9 @@ def seeded():
     keras.utils.set_random_seed(0)
 
 
-def looped(model, x, y, loss=CROSS_ENTROPY):
-    """The definition, equation 1: (n, P), a row for each example."""
-    rows = []
-    for i in range(len(y)):
-        one = keras.tree.map_structure(lambda part, i=i: part[i : i + 1], x)
-        with tf.GradientTape() as tape:
-            value = loss(y[i : i + 1], model(one, training=False))
-        gradients = tape.gradient(value, [v.value for v in model.trainable_weights], unconnected_gradients="zero")
-        rows.append(np.concatenate([ops.convert_to_numpy(tf.convert_to_tensor(g)).ravel() for g in gradients]))
-    return np.stack(rows)
-
-
 def agrees(model, x, y, loss=CROSS_ENTROPY, method="closed-form", tolerance=None, shaken=True, times=2, **options):
-    """Compares the Gram matrix with the loop's, measured anew and again, when it is compiled; the variables are shaken
-    first, so that none is 0 or 1."""
+    """Compares the Gram matrix with the plain definition's, twice, as the second measurement runs compiled. All
+    variables are perturbed first, so that none is exactly 0 or 1."""
     rng = np.random.default_rng(0)
     if shaken:
         for v in model.variables:
@@ -44,7 +33,7 @@ def agrees(model, x, y, loss=CROSS_ENTROPY, method="closed-form", tolerance=None
                 v.assign(np.abs(v.numpy() + rng.normal(scale=0.2, size=v.shape)) if "variance" in v.path
                          else v.numpy() + rng.normal(scale=0.2, size=v.shape))
     found = [gradient_gram(model, x, y, loss=loss, method=method, **options) for _ in range(times)]
-    g = looped(model, x, y, loss).astype("float64")
+    g = definition.gradients(model, loss, x, y).astype("float64")
     tolerance = tolerance or TOLERANCE[found[0].products.dtype.name]
     norms = np.linalg.norm(g, axis=1)
     scale = np.outer(norms, norms)
