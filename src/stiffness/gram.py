@@ -83,11 +83,14 @@ class Gram:
         return self.scaled_norms2 * self.scales2
 
     def sign(self):
-        """(n, m) in {-1, 0, 1}: sign(g_i . g_j), the stiffness of v1 (equation 2)."""
+        """(n, m) in {-1, 0, 1}: sign(g_i . g_j), the stiffness of v1 (equation `sign`)."""
         return np.sign(self.scaled)
 
     def cosine(self):
-        """(n, m) in [-1, 1]: g_i . g_j / (|g_i| |g_j|), the stiffness of v3 (equation 3). NaN where a norm is 0."""
+        """(n, m) in [-1, 1]: g_i . g_j / (|g_i| |g_j|), the stiffness of v3 (equation `cosine`).
+
+        NaN where a norm is 0.
+        """
         norms, norms2 = (np.where(norms > 0, norms, np.nan) for norms in (self.scaled_norms, self.scaled_norms2))
         cosine = self.scaled / norms[:, None]
         cosine /= norms2
@@ -96,7 +99,7 @@ class Gram:
 
 def gradient_gram(model, x, y=None, x2=None, y2=None, *, loss=None, method="auto", memory_budget=2 * 2**30,
                   per_layer=False):
-    """Gram matrix of the per-example loss gradients: products[i, j] = g_i . g_j, g_i = dL_i/dW (equation 1).
+    """Gram matrix of the per-example loss gradients: products[i, j] = g_i . g_j, g_i = dL_i/dW (equation `gradient`).
 
     W are all of the model's trainable variables; the model runs in inference mode and is left as it was found.
     L_i is the unreduced loss of example i alone: neither the batch's mean nor weight regularisation is in g_i. A loss
@@ -125,7 +128,9 @@ def gradient_gram(model, x, y=None, x2=None, y2=None, *, loss=None, method="auto
 
 def cosine_class_stiffness(model, x, y=None, labels=None, x2=None, y2=None, labels2=None, *, loss=None,
                            num_classes=None, method="auto", memory_budget=2 * 2**30):
-    """Class stiffness matrix of cosines, C(a, b) = E[ cos(g_i, g_j) | label_i = a, label2_j = b, i != j ] (equation 4).
+    """Class stiffness matrix of cosines (equation `class-stiffness`), without the Gram matrix.
+
+    C(a, b) = E[ cos(g_i, g_j) | label_i = a, label2_j = b, i != j ].
 
     Exact, and linear in n in time, as a mean of cosines is a product of two means of unit gradients: with
     S_a = sum of g_i / |g_i| over the n_a examples i of class a, C(a, b) = S_a . S_b / (n_a n_b), and

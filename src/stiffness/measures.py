@@ -1,6 +1,6 @@
 """Stiffness averaged by class and by distance (Fort et al.). NumPy only; s is any (n, m) matrix of signs or cosines.
 
-Equations are numbered as on the book's theory page.
+Equations are cited by their labels on the book's theory page, book/theory.md.
 """
 
 from typing import NamedTuple
@@ -11,7 +11,7 @@ ROWS_AT_ONCE = 1024
 
 
 def class_stiffness(s, labels, labels2=None, *, num_classes=None):
-    """Class stiffness matrix C(a, b) = E[ s_ij | label_i = a, label2_j = b, i != j ] (equation 4).
+    """Class stiffness matrix C(a, b) = E[ s_ij | label_i = a, label2_j = b, i != j ] (equation `class-stiffness`).
 
     s: (n, m) signs or cosines; labels: (n,), labels2: (m,) class indices, the rows' where None.
     Returns (Nc, Nc), NaN where no pair counts. Self-pairs are excluded when labels2 is None; NaN pairs (a zero
@@ -40,12 +40,12 @@ def class_stiffness(s, labels, labels2=None, *, num_classes=None):
 
 
 def within_class(C):
-    """Within-class stiffness: the mean of C's diagonal (equation 5). C: (Nc, Nc); NaN entries are left out."""
+    """Within-class stiffness: the mean of C's diagonal (equation `within`). C: (Nc, Nc); NaN entries are left out."""
     return _mean(np.diagonal(_square(C)))
 
 
 def between_classes(C):
-    """Between-classes stiffness: sum over a != b of C(a, b) / (Nc (Nc - 1)) (equation 6).
+    """Between-classes stiffness: sum over a != b of C(a, b) / (Nc (Nc - 1)) (equation `between`).
 
     C: (Nc, Nc); entries that no pair filled (NaN) are left out of the sum and of the count.
     """
@@ -79,7 +79,7 @@ class DistanceCurve(NamedTuple):
 
 
 def stiffness_vs_distance(s, distance, *, bins=20, pairs=None):
-    """Mean stiffness of the pairs in each bin of distance (equation 7).
+    """Mean stiffness of the pairs in each bin of distance (equation `distance`).
 
     s, distance: (n, m), distance in any convention. bins: a count of equal bins over the distances met, or edges.
     pairs: (n, m) of bool, the pairs that count; None is all of them, without self-pairs where s is square.
@@ -107,7 +107,7 @@ def stiffness_vs_distance(s, distance, *, bins=20, pairs=None):
 
 
 def zero_crossing(distance, stiffness):
-    """Size of the stiff domain: the distance at which the curve first falls to zero (equation 8; v1).
+    """Size of the stiff domain: the distance at which the curve first falls to zero (equation `domain`; v1).
 
     distance, stiffness: (k,), the curve that `stiffness_vs_distance` gives, in any order; read from the nearest pair
     outwards, so distance must GROW with remoteness: pass 1 - cosine, not the cosine. Linear between the points.
@@ -129,7 +129,7 @@ def zero_crossing(distance, stiffness):
 def critical_length(s, distance, labels, labels2=None):
     """Dynamical critical length xi: where the straight-line fit of WITHIN-class stiffness against distance is zero.
 
-    Least squares over the pairs of equal label, self-pairs excluded when labels2 is None (equation 9; v3).
+    Least squares over the pairs of equal label, self-pairs excluded when labels2 is None (equation `length`; v3).
     s, distance: (n, m); labels: (n,), labels2: (m,). Returns xi in units of distance, NaN where the line does not fall.
     """
     s, distance = np.asarray(s), np.asarray(distance)

@@ -47,8 +47,11 @@ def agree(model, x, y, x2=None, y2=None, loss=CROSS_ENTROPY, methods=("auto", "j
     return fast
 
 
+@pytest.mark.equation("gradient")
+@pytest.mark.equation("sign")
+@pytest.mark.equation("cosine")
 @pytest.mark.parametrize("method", ["closed-form", "jacobian"])
-def test_equation_1_by_hand(method):
+def test_products_signs_and_cosines_by_hand(method):
     # L = (w x + b - y)^2, so g = 2 (w x + b - y) (x, 1); w = 2, b = 1
     # x = 1, y = 0: residual 3, g = (6, 6); x = -2, y = 1: residual -4, g = (16, -8); x = 0, y = 1: residual 0, g = 0
     model = straight_line(2.0, 1.0)
@@ -60,6 +63,7 @@ def test_equation_1_by_hand(method):
     np.testing.assert_allclose(gram.cosine(), [[1, cosine, np.nan], [cosine, 1, np.nan], [np.nan] * 3], rtol=1e-6)
 
 
+@pytest.mark.equation("gradient")
 def test_the_plain_definition_by_hand():
     found = definition.products(straight_line(2.0, 1.0), keras.losses.MeanSquaredError(),
                                 np.array([[1.0], [-2.0], [0.0]]), np.array([[0.0], [1.0], [1.0]]))
@@ -75,13 +79,15 @@ def test_a_gram_tells_its_size_and_how_it_was_made():
         "Gram(5 x 5, closed-form and jacobian, symmetric)")
 
 
-def test_equation_1_of_train_and_validation_by_hand():
+@pytest.mark.equation("gradient")
+def test_products_of_two_sets_by_hand():
     model = straight_line(2.0, 1.0)
     gram = gradient_gram(model, [[1.0]], [[0.0]], [[-2.0], [0.0]], [[1.0], [2.0]], loss="mse")
     np.testing.assert_allclose(gram.products, [[48, -12]], rtol=1e-6)  # the last gradient is (0, -2)
     np.testing.assert_allclose(gram.norms2, [320**0.5, 2], rtol=1e-6)
 
 
+@pytest.mark.equation("gradient")
 def test_first_order_change_of_the_loss():
     # a real step of -eps g_1 changes L_2 by -eps g_1 . g_2, up to terms of order eps^2
     model = classifier(layers.Dense(5, "tanh", dtype="float64"), dtype="float64")
@@ -205,6 +211,8 @@ def test_laws_of_a_gram_matrix(seed, scale):
     np.testing.assert_allclose(scaled.cosine(), gram.cosine(), atol=1e-4)
 
 
+@pytest.mark.equation("sign")
+@pytest.mark.equation("cosine")
 def test_zero_gradient_has_sign_0_and_no_cosine():
     model = classifier(layers.Dense(4, "tanh"))
     x, y = examples(5)
@@ -517,6 +525,7 @@ def test_layers_are_kept_only_where_asked_for():
 # --- class matrices of cosines in linear time -----------------------------------------------------------------------
 
 
+@pytest.mark.equation("class-stiffness")
 @pytest.mark.parametrize("model, shape", [
     (lambda: classifier(layers.Dense(5, "tanh")), (6,)),
     (lambda: classifier(layers.Conv2D(4, 3, activation="tanh"), layers.BatchNormalization(), layers.Flatten(),
@@ -526,7 +535,7 @@ def test_layers_are_kept_only_where_asked_for():
     (lambda: classifier(layers.Dense(4, "tanh"), layers.Flatten(), inputs=(2, 9)), (2, 9)),
 ])
 @pytest.mark.parametrize("budget", [2**30, 60_000])
-def test_equation_4_of_cosines_in_linear_time(model, shape, budget):
+def test_class_stiffness_of_cosines_in_linear_time(model, shape, budget):
     model, (x, y), (x2, y2) = model(), examples(40, shape), examples(17, shape, seed=1)
     if any(isinstance(layer, layers.Embedding) for layer in model.layers):
         x, x2 = (np.abs(part * 3).astype(int) % 5 for part in (x, x2))

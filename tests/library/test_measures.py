@@ -33,20 +33,24 @@ def class_stiffness_by_loops(s, labels, labels2=None, num_classes=None):
     return C
 
 
-def test_equation_4_by_hand():
+@pytest.mark.equation("class-stiffness")
+def test_class_stiffness_by_hand():
     # classes 0, 0, 1: the two pairs of class 0 are both S[0, 1]; class 1 has one member, so no pair
     np.testing.assert_array_equal(class_stiffness(S, [0, 0, 1]), [[1, -0.5], [-0.5, np.nan]])
 
 
-def test_equations_5_and_6_by_hand():
+@pytest.mark.equation("within")
+@pytest.mark.equation("between")
+def test_within_and_between_classes_by_hand():
     C = np.array([[0.8, 0.1, 0.3], [0.1, 0.6, np.nan], [0.3, np.nan, np.nan]])
     assert within_class(C) == pytest.approx(0.7)
     assert between_classes(C) == pytest.approx(0.2)
 
 
+@pytest.mark.equation("class-stiffness")
 @given(seed=st.integers(0, 10_000), own=st.booleans(), at_once=st.integers(1, 9))
 @settings(max_examples=60, deadline=None)
-def test_equation_4_against_its_definition(seed, own, at_once):
+def test_class_stiffness_against_its_definition(seed, own, at_once):
     rng = np.random.default_rng(seed)
     n, m = rng.integers(1, 9, 2)
     labels, labels2 = rng.integers(0, 4, n), None if own else rng.integers(0, 4, m)
@@ -94,7 +98,8 @@ def test_summaries_need_a_square_matrix():
     assert np.isnan(between_classes([[1.0]]))
 
 
-def test_equation_7_by_hand():
+@pytest.mark.equation("distance")
+def test_stiffness_by_distance_by_hand():
     distance = np.array([[0, 0.1, 0.9], [0.1, 0, 0.8], [0.9, 0.8, 0]])
     curve = stiffness_vs_distance(S, distance, bins=[0, 0.5, 1])
     assert curve.pairs.tolist() == [2, 4]  # each pair twice, self-pairs not at all
@@ -104,7 +109,8 @@ def test_equation_7_by_hand():
     assert chosen.table()[["left", "pairs", "stiffness"]].values.tolist() == [[0.5, 2, -1]]
 
 
-def test_equation_7_against_its_definition():
+@pytest.mark.equation("distance")
+def test_stiffness_by_distance_against_its_definition():
     rng = np.random.default_rng(0)
     s, distance = rng.normal(size=(20, 30)), rng.uniform(0, 2, (20, 30))
     curve = stiffness_vs_distance(s, distance, bins=5)
@@ -124,14 +130,16 @@ def test_pairs_without_a_distance_or_outside_the_bins_do_not_count():
     assert single.pairs.item() == 1 and np.isnan(single.standard_error.item())
 
 
-def test_equation_8_by_hand():
+@pytest.mark.equation("domain")
+def test_zero_crossing_by_hand():
     assert zero_crossing([0, 1, 2, 3], [1, 0.5, -0.5, 1]) == 1.5
     assert zero_crossing([2, 0, 1, 3], [-0.5, 1, 0.5, 1]) == 1.5
     assert zero_crossing([0, 1, 2], [1, np.nan, -1]) == 1
     assert np.isnan(zero_crossing([0, 1], [1, 0.5])) and np.isnan(zero_crossing([0, 1], [-1, 0.5]))
 
 
-def test_equation_9_by_hand():
+@pytest.mark.equation("length")
+def test_critical_length_by_hand():
     # within class 0 stiffness falls as 1 - distance / 1.5; the pairs between classes would give another line
     distance = np.array([[0, 0.3, 0.6, 0.1], [0.3, 0, 0.9, 0.1], [0.6, 0.9, 0, 0.1], [0.1, 0.1, 0.1, 0]])
     s = 1 - distance / 1.5
@@ -141,7 +149,8 @@ def test_equation_9_by_hand():
     assert np.isnan(critical_length(s, distance, [0, 1, 2, 3]))
 
 
-def test_equation_9_against_a_library_fit():
+@pytest.mark.equation("length")
+def test_critical_length_against_a_library_fit():
     rng = np.random.default_rng(0)
     labels, distance = rng.integers(0, 3, 30), rng.uniform(0, 2, (30, 30))
     s = rng.normal(1 - distance, 0.5)

@@ -8,6 +8,7 @@ MARKER = re.compile(r"^<!-- generated: (.+) -->$", re.MULTILINE)
 
 # Name of the part: the function without arguments that returns its Markdown, imported only when it is needed.
 GENERATED: dict[str, str] = {
+    "equations": "stiffness_book.equations:tests_table",
     "scorecard": "stiffness_book.claims:scorecard",
 }
 
