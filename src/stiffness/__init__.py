@@ -1,6 +1,6 @@
 """Stiffness of neural networks: does a gradient step on one example help another?
 
-The names below are the whole public interface. Those that need Keras are imported on first use.
+The names below are the whole public interface. Those that need Keras are imported when they are first used.
 """
 
 from importlib import import_module

@@ -1,4 +1,4 @@
-"""Stiffness inside any `model.fit`."""
+"""Stiffness measured during any `model.fit`."""
 
 import keras
 import numpy as np
@@ -8,17 +8,35 @@ from stiffness.measures import between_classes, class_stiffness, pandas_for, wit
 
 
 class StiffnessCallback(keras.callbacks.Callback):
-    """Measures stiffness on a fixed probe set while a model trains.
+    """Measures stiffness on a fixed probe set while a model trains (equations `class-stiffness`, `within`, `between`).
 
-    x, y: the probe set, such as 500 validation examples, class-balanced. labels: (n,) class indices; None reads them
-    from y (indices, or one-hot rows). steps: the optimiser steps to measure at, 0 being before the first one; None
-    measures at the start and after every epoch. loss, method: as in `gradient_gram`.
+    Args:
+        x, y: the probe set, for example 500 validation examples, balanced by class.
+        labels: (n,) class indices. None means y, as indices or one-hot rows.
+        num_classes: the number of classes Nc; None means the largest label + 1.
+        steps: the optimizer steps at which to measure; 0 is before the first one. None means before training and after
+            every epoch.
+        loss, method: as in `gradient_gram`.
 
-    `table` holds a row for each measured number: step, quantity, class_a, class_b (missing for summaries), value.
-    Quantities are class_stiffness_KIND, within_class_KIND and between_classes_KIND, KIND being sign or cosine.
-    After an epoch the newest summaries are in its logs too. With compile(steps_per_execution=k) Keras reports every
-    k-th step; steps that are no multiple of k are an error. Other callbacks may subclass this one: `measure` returns
-    the rows of one stage, by `rows_of` its sign and cosine matrices.
+    `table` has one row per measured number: step, quantity, class_a, class_b (missing for summaries), value. The
+    quantities are class_stiffness_KIND, within_class_KIND and between_classes_KIND, where KIND is sign or cosine. The
+    newest summaries are also added to the logs of each epoch. `table` raises ImportError without pandas.
+
+    With compile(steps_per_execution=k) Keras calls callbacks after every k-th step only; ValueError names steps that
+    are not multiples of k. Subclasses may use `measure`, which returns the rows of one measurement, and `rows_of`,
+    which makes them of its sign and cosine matrices.
+
+    >>> import keras
+    >>> import numpy as np
+    >>> from stiffness import StiffnessCallback
+    >>> keras.utils.set_random_seed(0)
+    >>> model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(2)])
+    >>> model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    >>> x, y = np.array([[1.0, 0.0], [1.0, 1.0], [-1.0, 0.0], [-1.0, 1.0]]), np.array([0, 0, 1, 1])
+    >>> stiffness = StiffnessCallback(x, y)
+    >>> _ = model.fit(x, y, epochs=2, verbose=0, callbacks=[stiffness])
+    >>> sorted(set(stiffness.table.step))
+    [0, 1, 2]
     """
 
     def __init__(self, x, y, *, labels=None, num_classes=None, steps=None, loss=None, method="auto"):
@@ -33,17 +51,18 @@ class StiffnessCallback(keras.callbacks.Callback):
 
     @property
     def table(self):
+        """All measurements so far as a pandas data frame."""
         table = pandas_for("StiffnessCallback.table").DataFrame(
             self.rows, columns=["step", "quantity", "class_a", "class_b", "value"])
         return table.astype({"class_a": "Int16", "class_b": "Int16"})
 
     def measure(self):
-        """The rows of this moment: dictionaries of quantity, value, and for matrix entries class_a and class_b."""
+        """The rows of one measurement: dictionaries of quantity, value and, for matrix entries, class_a and class_b."""
         gram = gradient_gram(self.model, self.x, self.y, loss=self.loss, method=self.method)
         return self.rows_of({"sign": gram.sign(), "cosine": gram.cosine()})
 
     def rows_of(self, stiffness):
-        """The rows of a moment's stiffness between the probe examples: {"sign": (n, n), "cosine": (n, n)}."""
+        """The rows of one measurement from the stiffness of the probe examples: {"sign": (n, n), "cosine": (n, n)}."""
         rows = []
         for kind, s in stiffness.items():
             C = class_stiffness(s, self.labels, num_classes=self.num_classes)
@@ -58,7 +77,7 @@ class StiffnessCallback(keras.callbacks.Callback):
         missed = sorted(step for step in self.steps or () if step % every)
         if missed:
             raise ValueError(f"steps {missed} are no multiples of the model's steps_per_execution, {every}; "
-                             "compile it with a common divisor")
+                             "compile it with a common divisor of the steps")
         if self.steps is None or 0 in self.steps:
             self._record(0)
 

@@ -32,7 +32,7 @@ def masked(array, entry):
     (dict(y=np.array([0, np.nan, 2, 1, 0, 1])), ValueError, "the label of example 1 of y is nan"),
     (dict(x2=X, y2=Y + 0.5), ValueError, "the label of example 0 of y2 is"),
     (dict(x=X + 1j), TypeError, "x has dtype complex128 and the model's input .* drop the imaginary part"),
-    (dict(y=Y + 1j), TypeError, "y has dtype complex128, of which the loss would drop the imaginary part"),
+    (dict(y=Y + 1j), TypeError, "y has dtype complex128, and the loss would drop the imaginary part"),
     (dict(x=masked(X, (2, 3))), ValueError, r"x is a masked array with 1 masked entries.*x.filled\(value\), or drop"),
     (dict(y=masked(Y, 4)), ValueError, "y is a masked array with 1 masked"),
     (dict(x2=masked(X, 1), y2=Y), ValueError, "x2 is a masked array with 6 masked"),
@@ -51,7 +51,7 @@ def masked(array, entry):
     (dict(x={"one": None}), TypeError, r"x holds Python objects \(NoneType\)"),
     (dict(y=[0, 1, None, 0, 1, 2]), TypeError, r"y holds Python objects \(NoneType, int\)"),
     (dict(y={"a": Y}), TypeError, r"y holds Python objects \(dict\)"),
-    (dict(x=[[1.0], [1.0, 2.0]]), ValueError, "x is no array of numbers"),
+    (dict(x=[[1.0], [1.0, 2.0]]), ValueError, "x cannot be made an array"),
 ])
 def test_input_that_is_no_array_of_numbers_is_named(change, error, match):
     with pytest.raises(error, match=match):

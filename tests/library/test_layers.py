@@ -10,7 +10,7 @@ from keras import layers, ops
 
 from stiffness import class_stiffness, gradient_gram
 from stiffness.engine import definition
-from stiffness.engine.layers import Convolved, Factors, _axes, _by_places, _patches, rule_of
+from stiffness.engine.layers import Convolved, Factors, _axes, _kernel_gradients, _patches, rule_of
 from stiffness.gram import cosine_class_stiffness
 
 CROSS_ENTROPY = keras.losses.SparseCategoricalCrossentropy(from_logits=True, dtype="float64")  # a loss casts
@@ -188,7 +188,7 @@ def test_a_kernels_gradient_place_by_place_is_that_from_patches(settings):
     d = random.normal(size=layer(x).shape).astype("float32")
     axes = _axes(x, layer)
     plain = np.einsum("ntkc,ntf->nkcf", _patches(x, axes), d.reshape(len(d), -1, 4))
-    np.testing.assert_allclose(_by_places(x, d, axes), plain, atol=1e-4)
+    np.testing.assert_allclose(_kernel_gradients(x, d, axes), plain, atol=1e-4)
 
 
 @pytest.fixture

@@ -1,1 +1,1 @@
-"""How the Gram matrix is made; `definition` is what everything else is tested against."""
+"""How the Gram matrix is computed. `definition` is the plain definition; all other ways are tested against it."""

@@ -1,8 +1,8 @@
-"""The two backends' automatic differentiation behind one face: TensorFlow is the reference, JAX the alternative.
+"""Automatic differentiation with either backend: TensorFlow, the reference, or JAX.
 
-`forward` is a function of `watch` that runs the model and returns (values, other, taps): the values are (n,), other is
-what comes along, and a tap is (key, recorded, output), its output being what `watch` made of the k-th tapped one:
-watch(k, output).
+`forward` is a function of `watch` that runs the model and returns (values, other, taps). The values are (n,), `other`
+is passed through, and each tap is (key, recorded, output), where output is watch(k, output) for the k-th tapped layer
+call.
 """
 
 from contextlib import contextmanager
@@ -18,19 +18,19 @@ if BACKEND == "tensorflow":
     import tensorflow as tf
 
     def check_eager():
-        """Refuses to measure where TensorFlow records a graph or runs one replica of several."""
+        """Raises RuntimeError where TensorFlow is tracing a graph or running one replica of several."""
         if tf.inside_function():
-            raise RuntimeError("stiffness cannot be measured inside a tf.function, which only records operations; call "
-                               "it outside, such as between two training steps or in a callback")
+            raise RuntimeError("stiffness cannot be measured inside a tf.function, where there are no values yet; "
+                               "call it outside, for example between two training steps or in a callback")
         if tf.distribute.has_strategy():
             raise RuntimeError("stiffness cannot be measured inside the scope or a replica of a tf.distribute "
-                               "strategy; call it outside, after the strategy's scope")
+                               "strategy; call it outside, after the scope")
 
-    WIDE = 1024  # from so many numbers on einsum, which starts later, is faster
+    WIDE = 1024  # from this length on einsum is faster than matmul, despite its overhead
 
     @contextmanager
     def full_precision():
-        """Float32 matrix products in float32, also on accelerators that round their factors by default."""
+        """Float32 matrix products without TensorFloat-32, which accelerators use by default."""
         found = tf.config.experimental.tensor_float_32_execution_enabled()
         tf.config.experimental.enable_tensor_float_32_execution(False)
         try:
@@ -39,65 +39,68 @@ if BACKEND == "tensorflow":
             tf.config.experimental.enable_tensor_float_32_execution(found)
 
     def inner(a, b):
-        """(..., n, m): a_i . b_j of (..., n, k) and (..., m, k)."""
+        """(..., n, m): a_i . b_j for (..., n, k) and (..., m, k)."""
         if a.shape[-1] < WIDE:
             return tf.matmul(a, b, transpose_b=True)
         return tf.einsum("...ik,...jk->...ij", a, b)
 
-    def added(terms):
+    def sum_of(terms):
         return tf.add_n(terms) if len(terms) > 1 else terms[0]
 
     def outer(a, d):
-        """(n, i, o): sum over t of a_t d_t^T, of (n, t, i) and (n, t, o)."""
+        """(n, i, o): the sum over t of a_t d_t^T, for (n, t, i) and (n, t, o)."""
         return tf.matmul(a, d, transpose_a=True)
 
-    def deltas(forward):
-        """(other, taps, deltas): deltas[k] is the gradient of the summed values at the k-th tap's output."""
+    def output_gradients(forward):
+        """(other, taps, gradients): gradients[k] is d(sum of the values) / d(output of the k-th tap)."""
         def watch(_, output):
             tape.watch(output)
             return output
 
-        # the tape follows the tapped outputs alone: the gradients of the weights, which cost the most, are not made
+        # the tape watches only the tapped outputs: gradients of the weights would cost the most and are not needed
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             values, other, taps = forward(watch)
         outputs = [output for _, _, output in taps]
         return other, taps, tape.gradient(values, outputs, unconnected_gradients="zero")
 
     def compiled(function, examples):
-        """The function of examples like these, a nest of arrays, as one graph: twice as fast as operation by operation,
-        and worth being traced for the second time. It keeps the weights alive, not the model."""
+        """The function traced as one graph, for examples of these shapes, a nest of arrays.
+
+        It runs faster than eager operations, so tracing pays off when the shapes recur. The graph holds references to
+        the weights, not to the model.
+        """
         graph = tf.function(function).get_concrete_function(
             *keras.tree.map_structure(lambda part: tf.TensorSpec(part.shape, part.dtype), examples))
         return lambda *examples: graph(*keras.tree.map_structure(tf.convert_to_tensor, examples))
 
-    def after(first, then):
-        """The nest of tensors `then`; a graph, which runs many operations at once, uses it not before `first`."""
+    def run_after(first, then):
+        """The nest of tensors `then`, which a graph may use only after computing `first`, to limit its memory."""
         if first is None or tf.executing_eagerly():
             return then
         with tf.control_dependencies([first]):
             return keras.tree.map_structure(lambda part: tf.identity(part) if tf.is_tensor(part) else part, then)
 
-    def reads(function):
-        """The ids of the variables that function(hidden) reads, but for those it reads within hidden()."""
+    def variables_read(function):
+        """The ids of the variables that function(unrecorded) reads outside of the contexts unrecorded()."""
         with tf.GradientTape() as tape:
             function(tape.stop_recording)
         return {id(variable) for variable in tape.watched_variables()}
 
     def gradients(function, variables):
-        """(values, other, gradients) of a function that returns (values, other): those of the summed values."""
+        """For a function that returns (values, other): (values, other, gradients of the sum of the values)."""
         with tf.GradientTape() as tape:
             values, other = function()
         found = tape.gradient(values, [v.value for v in variables], unconnected_gradients="zero")
         return values, other, [tf.convert_to_tensor(gradient) for gradient in found]
 
-    def per_example(function, variables):
-        """(other, [(n, *shape)]) of a function that returns (values, other): the gradient of each value, vectorised."""
+    def per_example_gradients(function, variables):
+        """For a function that returns (values, other): (other, [(n, *shape)]), each value's gradient, vectorised."""
         with tf.GradientTape() as tape:
             values, other = function()
         return other, tape.jacobian(values, [v.value for v in variables], unconnected_gradients="zero")
 
-    def slopes(losses_of, outputs):
-        """(losses, [(n, *shape)]): the losses of these outputs, and each one's gradient there."""
+    def loss_gradients(losses_of, outputs):
+        """(losses, [(n, *shape)]): the losses at these outputs and each loss's gradient with respect to them."""
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(outputs)
             losses = losses_of(outputs)
@@ -111,11 +114,11 @@ else:
     def check_eager():
         pass
 
-    def after(first, then):
+    def run_after(first, then):
         return then
 
-    def reads(function):
-        return set()  # variables leave no trace
+    def variables_read(function):
+        return set()  # JAX does not record reads of variables
 
     def full_precision():
         return jax.default_matmul_precision("highest")
@@ -123,17 +126,17 @@ else:
     def inner(a, b):
         return a @ jax.numpy.matrix_transpose(b)
 
-    def added(terms):
+    def sum_of(terms):
         return sum(terms[1:], terms[0])
 
     def outer(a, d):
         return jax.numpy.einsum("nti,nto->nio", a, d)
 
-    def deltas(forward):
+    def output_gradients(forward):
         keys = []
 
         def run(watch):
-            with keras.StatelessScope():  # what the model would write, such as the state of a generator, is dropped
+            with keras.StatelessScope():  # discards what the model writes, such as the state of a random generator
                 values, other, taps = forward(watch)
             keys[:] = [key for key, _, _ in taps]
             return values, other, [(recorded, output) for _, recorded, output in taps]
@@ -156,7 +159,7 @@ else:
         found, (values, other) = jax.grad(total, has_aux=True)([v.value for v in variables])
         return values, other, found
 
-    def per_example(function, variables):
+    def per_example_gradients(function, variables):
         def values_of(trained):
             with keras.StatelessScope(state_mapping=list(zip(variables, trained))):
                 return function()
@@ -164,7 +167,7 @@ else:
         found, other = jax.jacrev(values_of, has_aux=True)([v.value for v in variables])
         return other, found
 
-    def slopes(losses_of, outputs):
+    def loss_gradients(losses_of, outputs):
         def total(outputs):
             losses = losses_of(outputs)
             return losses.sum(), losses

@@ -1,4 +1,4 @@
-"""The plain definition, as on the theory page. It is slow, and what every other way is tested against."""
+"""The plain definition of the Gram matrix. It is slow; all other ways of computing it are tested against it."""
 
 import keras
 import numpy as np
@@ -6,7 +6,7 @@ import tensorflow as tf
 
 
 def gradients(model, loss, x, y):
-    """(n, P): row i is g_i, the gradient of example i's loss with respect to all P trainable weights (`gradient`)."""
+    """(n, P): row i is g_i, the gradient of example i's loss with respect to all P trainable weights."""
     rows = []
     for i in range(len(y)):
         example = keras.tree.map_structure(lambda part, i=i: part[i : i + 1], x)
@@ -18,6 +18,6 @@ def gradients(model, loss, x, y):
 
 
 def products(model, loss, x, y):
-    """(n, n): g_i . g_j (equation `gradient`)."""
+    """(n, n): g_i . g_j as in equation `gradient` of the theory page."""
     g = gradients(model, loss, x, y)
     return g @ g.T

@@ -1,4 +1,4 @@
-"""The examples and the loss of a measurement in one form, and in words what is wrong with them."""
+"""Converts the examples and the loss of a measurement to one form, and explains what is wrong with them."""
 
 import keras
 import numpy as np
@@ -17,7 +17,7 @@ def is_dataset(x):
 
 
 def examples_of(x_name, x, y_name, y, model):
-    """(x, y) as NumPy arrays, x perhaps nested."""
+    """(x, y) as NumPy arrays; x may be a nest of arrays."""
     if is_dataset(x):
         if y is not None:
             raise ValueError(f"{x_name} is a data set, which brings its labels; leave {y_name} out")
@@ -26,13 +26,13 @@ def examples_of(x_name, x, y_name, y, model):
             raise ValueError(f"{x_name} is empty; expected a data set of (x, y) batches")
         if not isinstance(batches[0], tuple) or len(batches[0]) != 2:
             raise ValueError(f"{x_name} is a data set of other elements than batches (x, y); sample weights have no "
-                             "part in the measure: .map(lambda x, y, weights: (x, y))")
+                             "part in the measure: drop them with .map(lambda x, y, weights: (x, y))")
         x, y = (keras.tree.map_structure(lambda *parts: np.concatenate(parts), *part) for part in zip(*batches))
     elif x is None:
         raise ValueError(f"{x_name} is missing; expected an array of examples")
     elif y is None:
         raise ValueError(f"{y_name} is missing; only a data set of (x, y) batches does without")
-    # a list of arrays holds the inputs of a model with several; a list of numbers is one array
+    # a list of arrays is read as several inputs of the model, a list of numbers as one array
     nested = isinstance(x, dict) or (isinstance(x, list | tuple) and all(getattr(part, "shape", ()) for part in x))
     x = keras.tree.map_structure(lambda part: _array(x_name, part), x) if nested else _array(x_name, x)
     y = _array(y_name, y)
@@ -48,7 +48,7 @@ def examples_of(x_name, x, y_name, y, model):
     inputs = keras.tree.flatten(getattr(model, "inputs", None) or [])
     parts = [x.get(each.name) for each in inputs] if isinstance(x, dict) else keras.tree.flatten(x)
     for part, expected in zip(parts, inputs):
-        if part is None:  # a dictionary's keys need not be the inputs' names
+        if part is None:  # the keys of a dictionary need not be the names of the inputs
             continue
         if _is_text(part) and expected.dtype != "string":
             raise TypeError(f"{x_name} holds text and the model's input {expected.name} is {expected.dtype}; encode it "
@@ -64,17 +64,17 @@ def examples_of(x_name, x, y_name, y, model):
 
 
 def _array(name, part):
-    """A NumPy array with the examples along its first axis."""
-    if hasattr(part, "toarray"):  # SciPy's, which NumPy would wrap as one object
+    """The part as a NumPy array with the examples along its first axis."""
+    if hasattr(part, "toarray"):  # of SciPy; NumPy would make an array of one object of it
         raise TypeError(f"{name} is a sparse matrix ({type(part).__name__}); pass {name}.toarray()")
     if np.ma.is_masked(part):
-        raise ValueError(f"{name} is a masked array with {np.ma.count_masked(part)} masked entries, whose masks would "
-                         f"be ignored; fill them, {name}.filled(value), or drop their examples")
+        raise ValueError(f"{name} is a masked array with {np.ma.count_masked(part)} masked entries, which are not "
+                         f"supported; fill them, {name}.filled(value), or drop their examples")
     try:
         array = np.asarray(part) if isinstance(part, list | tuple | np.ndarray) else ops.convert_to_numpy(part)
     except (TypeError, ValueError) as error:
-        raise ValueError(f"{name} is no array of numbers ({error}); expected an array with the examples along its "
-                         "first axis, all of one shape") from error
+        raise ValueError(f"{name} cannot be made an array ({error}); expected the examples along the first axis, all "
+                         "of one shape") from error
     if array.dtype.kind == "O" and not _is_text(array):
         kinds = ", ".join(sorted({type(entry).__name__ for entry in array.flat}))
         raise TypeError(f"{name} holds Python objects ({kinds}); expected numbers")
@@ -92,10 +92,10 @@ def take(examples, which):
     return keras.tree.map_structure(lambda part: part[which], examples)
 
 
-def per_example(loss, model):
-    """A function (y_true, y_pred) -> (n,) losses; its attribute `given` is the loss itself, `source` as it came.
+def per_example_loss(loss, model):
+    """A function (y_true, y_pred) -> (n,) losses. Attributes: `source`, the argument; `given`, the unreduced loss.
 
-    Keras's own losses are computed in double precision where the backend has it, whatever the model's.
+    Keras's own losses are computed in double precision with TensorFlow, whatever the precision of the model.
     """
     if loss is None:
         loss = getattr(model, "loss", None)
@@ -108,13 +108,13 @@ def per_example(loss, model):
                         "(y_true, y_pred)")
     source = loss
     if isinstance(loss, keras.losses.Loss):
-        given, loss = loss, object.__new__(type(loss))  # copy.copy would make it from its configuration, without dtype
-        vars(loss).update(vars(given), reduction="none")  # "mean" would scale every gradient with the batch
-    double = autodiff.BACKEND == "tensorflow" and is_of_keras(loss)
+        given, loss = loss, object.__new__(type(loss))  # copy.copy would lose its dtype
+        vars(loss).update(vars(given), reduction="none")  # a mean would divide every gradient by the batch size
+    double = autodiff.BACKEND == "tensorflow" and is_from_keras(loss)
     if double and isinstance(loss, keras.losses.Loss):
         loss._dtype = "float64"
 
-    def per_example(y_true, y_pred):
+    def losses_of(y_true, y_pred):
         n = y_true.shape[0]
         if double:
             y_pred = _replaced(y_pred, lambda part: ops.cast(part, "float64"))
@@ -124,7 +124,7 @@ def per_example(loss, model):
                              "expected one value an example")
         if values.ndim == 1:
             return values
-        counted = ops.ones(values.shape, values.dtype)  # the mean is over what is neither masked nor ignored
+        counted = ops.ones(values.shape, values.dtype)  # 0 for positions that are masked or ignored
         mask, ignored = get_keras_mask(y_pred), getattr(loss, "ignore_class", None)
         if mask is not None and mask.shape == values.shape:
             counted = counted * ops.cast(mask, values.dtype)
@@ -133,11 +133,11 @@ def per_example(loss, model):
         values, counted = (ops.reshape(part, (n, -1)) for part in (values, counted))
         return ops.sum(values * counted, axis=1) / ops.maximum(ops.sum(counted, axis=1), 1)
 
-    per_example.given, per_example.source, per_example.double = loss, source, double
-    return per_example
+    losses_of.given, losses_of.source, losses_of.double = loss, source, double
+    return losses_of
 
 
-def is_of_keras(loss):
+def is_from_keras(loss):
     parts = (loss, getattr(loss, "fn", loss))
     return all((getattr(part, "__module__", None) or "").startswith("keras.") for part in parts)
 
@@ -151,8 +151,10 @@ def _is_float(part):
 
 
 def _replaced(prediction, replace):
-    """The prediction with other float tensors, which keep what Keras attaches to them: the mask, and the logits that
-    its cross-entropies take instead of the probabilities."""
+    """The prediction with its float tensors replaced.
+
+    Keeps what Keras attaches to them: the mask, and the logits, which its cross-entropies use instead of probabilities.
+    """
     def one(part):
         if not _is_float(part):
             return part
@@ -170,11 +172,12 @@ def _logits(part):
     return getattr(part, "_keras_logits", None)
 
 
-def at_outputs(loss, y, prediction):
-    """(losses, outputs, gradients): the losses, and their gradients (n, *shape) at each of the model's outputs.
+def losses_at_outputs(loss, y, prediction):
+    """(losses, outputs, gradients): the losses and their gradients (n, *shape) with respect to each model output.
 
-    Where a model is sure of a label, p - 1 is rounding, and with it the sign of all that follows. The entries of the
-    other classes, p, are exact, and a cross-entropy's gradient at the logits sums to zero: so the label's is their sum.
+    Where a model is very confident of the label, p - 1 is a rounding error, and so is the sign of all that follows. The
+    entries p of the other classes are accurate, and a cross-entropy's gradient with respect to the logits sums to zero,
+    so the entry of the label is minus their sum.
     """
     parts = [part for part in keras.tree.flatten(prediction) if _is_float(part)]
     outputs = list({id(part): part for part in [*parts, *map(_logits, parts)] if part is not None}.values())
@@ -184,16 +187,16 @@ def at_outputs(loss, y, prediction):
         return loss(y, _replaced(prediction, lambda part: replacements[id(part)]))
 
     found = [ops.cast(ops.stop_gradient(output), "float64" if loss.double else output.dtype) for output in outputs]
-    losses, found = autodiff.slopes(losses_of, found)
+    losses, found = autodiff.loss_gradients(losses_of, found)
     logits = _softmax_logits(loss.given, prediction)
-    found = [_summing_to_zero(loss.given, y, slope) if output is logits else slope
-             for output, slope in zip(outputs, found)]
-    return losses, outputs, [ops.stop_gradient(slope) for slope in found]
+    found = [_summing_to_zero(loss.given, y, gradient) if output is logits else gradient
+             for output, gradient in zip(outputs, found)]
+    return losses, outputs, [ops.stop_gradient(gradient) for gradient in found]
 
 
 def _softmax_logits(given, prediction):
-    """The output of which a cross-entropy of Keras's takes the softmax, else None."""
-    if not is_of_keras(given) or not _name(given).endswith("categorical_crossentropy"):
+    """The output whose softmax one of Keras's cross-entropies takes; None with other losses."""
+    if not is_from_keras(given) or not _name(given).endswith("categorical_crossentropy"):
         return None
     settings = getattr(given, "_fn_kwargs", {})
     if settings.get("axis", -1) != -1 or not hasattr(prediction, "shape"):
@@ -201,25 +204,26 @@ def _softmax_logits(given, prediction):
     return prediction if settings.get("from_logits") else _logits(prediction)
 
 
-def _summing_to_zero(given, y, slope):
+def _summing_to_zero(given, y, gradient):
     if _name(given).startswith("sparse"):
-        labels = ops.reshape(ops.cast(y, "int32"), slope.shape[:-1])
-        at_label = ops.one_hot(labels, slope.shape[-1], dtype=slope.dtype)  # of a label to be ignored, nowhere
+        labels = ops.reshape(ops.cast(y, "int32"), gradient.shape[:-1])
+        at_label = ops.one_hot(labels, gradient.shape[-1], dtype=gradient.dtype)  # all zero for an ignored label
     else:
-        y = ops.cast(y, slope.dtype)
-        at_label = ops.cast((y == 1) & (ops.sum(y, axis=-1, keepdims=True) == 1), slope.dtype)
-    others = slope * (1 - at_label)
+        y = ops.cast(y, gradient.dtype)
+        at_label = ops.cast((y == 1) & (ops.sum(y, axis=-1, keepdims=True) == 1), gradient.dtype)
+    others = gradient * (1 - at_label)
     return others - at_label * ops.sum(others, axis=-1, keepdims=True)
 
 
 def check_labels(loss, y_name, y, output):
-    """Names labels that do not fit the loss, before it fails or answers NaN somewhere inside. output: the shape of the
-    model's, None where it has several."""
+    """Raises for labels that do not fit the loss, before it fails or returns NaN somewhere inside.
+
+    output: the shape of the model's output; None if it has several.
+    """
     given = loss.given
-    name = _name(given) if is_of_keras(given) else ""
+    name = _name(given) if is_from_keras(given) else ""
     if y.dtype.kind == "c" and (name or isinstance(given, keras.losses.Loss)):
-        raise TypeError(f"{y_name} has dtype {y.dtype}, of which the loss would drop the imaginary part; pass real "
-                        "numbers")
+        raise TypeError(f"{y_name} has dtype {y.dtype}, and the loss would drop the imaginary part; pass real numbers")
     if name == "binary_crossentropy" and ((y < 0) | (y > 1)).any():
         first = np.argwhere((y < 0) | (y > 1))[0]
         raise ValueError(f"the label of example {first[0]} of {y_name} is {y[tuple(first)]}, out of range for {name}: "
@@ -247,7 +251,7 @@ def check_labels(loss, y_name, y, output):
 
 
 def check_loss(loss, y, x_name, predictions, variables):
-    """Refuses a loss that mixes examples or uses the model's weights; predictions: one of each example in y."""
+    """Raises for a loss that mixes examples or uses the weights. predictions: one for each example in y."""
     predictions = keras.tree.map_structure(lambda *parts: ops.concatenate(parts, axis=0), *predictions)
     together = ops.convert_to_numpy(loss(y, predictions))
     check_finite(together, None, 0, x_name)
@@ -259,12 +263,12 @@ def check_loss(loss, y, x_name, predictions, variables):
     _, _, gradients = autodiff.gradients(lambda: (loss(y, fixed), ()), variables)
     used = [v.path for v, gradient in zip(variables, gradients) if np.any(ops.convert_to_numpy(gradient))]
     if used:
-        raise ValueError(f"the loss uses {', '.join(used)} besides the model's output, so its gradient is more than "
-                         "what the output passes on; make what uses them a part of the model")
+        raise ValueError(f"the loss uses {', '.join(used)} besides the model's output, so its gradient does not "
+                         "flow through the output alone; move the part that uses them into the model")
 
 
 def check_finite(losses, scales, start, x_name):
-    """scales: of the gradients, or None."""
+    """Raises NotFinite for the first loss or scale that is not finite. scales: those of the gradients, or None."""
     for values, name in ((losses, "loss"), (scales, "gradient of the loss")):
         finite = True if values is None else np.isfinite(values := ops.convert_to_numpy(values))
         if not np.all(finite):
@@ -274,11 +278,14 @@ def check_finite(losses, scales, start, x_name):
 
 
 def check_norms(squares, start, x_name):
-    """squares: (n,) squared norms of the gradients; the products of two whose squares are finite are finite too."""
+    """Raises NotFinite for squared norms that are infinite or NaN. squares: (n,).
+
+    By the Cauchy-Schwarz inequality all products are finite if the squared norms are.
+    """
     squares = ops.convert_to_numpy(squares)
     bad = np.flatnonzero(~np.isfinite(squares))
     if len(bad):
         raise NotFinite(f"the squared norm of the gradient of example {start + bad[0]} of {x_name} is "
                         f"{squares[bad[0]]} in {squares.dtype} ({len(bad)} of {len(squares)} examples at once): the "
-                        "model's weights or activations are too large, or it has no gradient there; look for a weight "
-                        "that has diverged")
+                        "model's weights or activations are too large, or a function in it has no gradient there; look "
+                        "for a weight that has diverged")

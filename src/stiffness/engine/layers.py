@@ -1,13 +1,14 @@
-"""The closed form of each kind of layer: its examples' gradients, as factors whose Gram matrices multiply.
+"""The closed form of each kind of layer: per-example gradients as factors, whose products form the Gram matrix.
 
-A rule has two parts. `tapped` stands in for the layer's `call` during one forward pass and hands (recorded, output)
-to `tap`, which returns the output; the recorded part is what the gradient needs besides the output's gradient d.
-`features` turns all calls (layer, recorded, d) of a layer, or of layers that share variables, into features:
+A rule (a class below) has two parts. `tapped` replaces the layer's `call` during one forward pass and passes
+(recorded, output) to `tap`, which returns the output; `recorded` is what the gradient needs besides the gradient d with
+respect to the output. `features` turns all calls (layer, recorded, d) of a layer, or of layers that share variables,
+into features:
 
-- `Factors`: matrices of (n, T, k); example i's and j's inner product is the sum over t, s of the product over factors
-  of F[i, t] . F[j, s]. An outer product sum_t a_t d_t^T, the gradient of every linear map, is the pair (a, d).
-- `Convolved`: the same of patches a_t of an image and d, (n, *space, c) and (n, *out, f), without making the patches.
-- `Rows`: gradients of rows of a table, d (n, T, k) at row `ids` (n, T); only equal rows meet.
+- `Factors`: matrices of (n, T, k). The product of examples i and j is the sum over t, s of the product over factors of
+  F[i, t] . F[j, s]. An outer product sum_t a_t d_t^T, the gradient of every linear map, is the pair (a, d).
+- `Convolved`: the same for the patches a_t of an image (n, *space, c) and d (n, *out, f), without forming the patches.
+- `Rows`: gradients of rows of a table, d (n, T, k) at the rows `ids` (n, T); only equal rows have products.
 """
 
 import itertools
@@ -20,31 +21,31 @@ from keras import ops
 
 from stiffness.engine import autodiff
 
-PAIRWISE_POSITIONS = 8  # up to here positions are multiplied pair by pair where that is cheaper
-MATRICES = 3  # (n, m) at a time in a product of features
-SIDE = 300  # examples on a side of what a product takes at once where it has many numbers for a pair of examples
-PATCHED = 64  # examples whose patches are made at once where the gradients' own lengths are sought
-ELEMENTWISE = 60  # multiplications and additions in a matrix product, in the time of one of matrices by entries
+PAIRWISE_POSITIONS = 8  # the most positions that are multiplied pair by pair, if that is cheaper
+MATRICES = 3  # of (n, m) that exist at a time in a product of features
+SIDE = 300  # examples per side of a tile in products that need many numbers for each pair of examples
+PATCHED = 64  # examples whose patches are formed at a time to compute their gradients' norms
+ELEMENTWISE = 60  # operations of a matrix product that take the time of one elementwise operation
 
 
-def even(n, most):
-    """The size of parts of n, at most `most`, that are as few and as nearly alike as can be."""
+def even_size(n, most):
+    """The part size when n is divided into as few and as equal parts as possible, none larger than `most`."""
     return -(-n // -(-n // most))
 
 
 @dataclass(frozen=True)
 class _Parts:
-    """Features that are tensors (n, ...), and settings."""
+    """Features stored as tensors (n, ...), with settings."""
 
     parts: tuple
     compiles = True
 
     def width(self):
-        """Numbers an example."""
+        """How many numbers there are per example."""
         return sum(math.prod(part.shape[1:]) for part in self.parts)
 
     def per_pair(self):
-        """Numbers a pair of examples in `products`, of SIDE examples on a side at a time, besides MATRICES."""
+        """How many numbers a product needs per pair of examples, in tiles of SIDE examples, besides MATRICES."""
         return 0
 
     @staticmethod
@@ -56,30 +57,30 @@ class _Parts:
 
 @dataclass(frozen=True)
 class Factors(_Parts):
-    bias: bool = False  # of one position: the first factor has one more column, which is always 1
+    bias: bool = False  # only with one position: the first factor has one more column, of ones
 
     def length(self):
-        """Numbers of the gradient itself."""
+        """The length of the gradient as a vector."""
         first, *rest = [part.shape[2] for part in self.parts]
         return (first + self.bias) * math.prod(rest)
 
     def products(self, other):
-        """(n, m)"""
+        """(n, m): g_i . g_j"""
         total = None
         for pair in itertools.product(self._steps(), other._steps()):
-            first, *rest = map(autodiff.inner, *autodiff.after(total, pair))
+            first, *rest = map(autodiff.inner, *autodiff.run_after(total, pair))
             term = math.prod(rest, start=first + 1 if self.bias else first)
             total = term if total is None else total + term
         return total
 
     def _steps(self):
-        """For each position, the factors' matrices (n, k)."""
+        """For each position, the matrices (n, k) of the factors."""
         if self.parts[0].shape[1] == 1:
-            return [[ops.reshape(part, (part.shape[0], -1)) for part in self.parts]]  # which copies nothing
+            return [[ops.reshape(part, (part.shape[0], -1)) for part in self.parts]]  # without a copy
         return list(zip(*[ops.unstack(part, axis=1) for part in self.parts]))
 
     def squares(self):
-        """(n,)"""
+        """(n,): g_i . g_i"""
         if self.parts[0].shape[1] == 1:
             first, *rest = [ops.sum(part[:, 0] ** 2, axis=1) for part in self.parts]
             return math.prod(rest, start=first + self.bias)
@@ -97,8 +98,9 @@ class Factors(_Parts):
 
 @dataclass(frozen=True)
 class Convolved(_Parts):
-    """Two patches' inner product is the sum, over the kernel's positions, of the inner products of their pixels.
-    Patches overlap: each pair of pixels is multiplied once, and the sums are taken along one axis after another.
+    """The inner product of two patches is the sum, over the kernel's offsets, of the inner products of their pixels.
+
+    Patches overlap, so each pair of pixels is multiplied only once, and the sums are taken axis by axis.
     """
 
     axes: tuple  # of `_Axis`
@@ -107,21 +109,21 @@ class Convolved(_Parts):
         return 2 * self._pairs(0) + self._pairs(1)
 
     def length(self):
-        """Numbers of the gradient itself."""
+        """The length of the gradient as a vector."""
         return math.prod(axis.kernel for axis in self.axes) * math.prod(part.shape[-1] for part in self.parts)
 
     def cost(self):
-        """Multiplications and additions for a pair of examples."""
+        """The number of multiplications and additions per pair of examples."""
         products = sum(self._pairs(number) * part.shape[-1] for number, part in enumerate(self.parts))
         return products + (len(self.axes) + 2) * self._pairs(1) * ELEMENTWISE
 
     def _pairs(self, number):
-        """How many pairs of positions there are in a part."""
+        """The number of pairs of positions in a part."""
         return math.prod(self.parts[number].shape[1:-1]) ** 2
 
     def products(self, other):
-        """(n, m)"""
-        symmetric = self is other  # then half is computed, but the whole tiles on the diagonal
+        """(n, m): g_i . g_j"""
+        symmetric = self is other  # then only the tiles on and above the diagonal are computed
         ones, others = (of._slices(2 if symmetric else 1) for of in (self, other))
         tiles, last = {}, None
         for r, c in np.ndindex(len(ones), len(others)):
@@ -135,30 +137,30 @@ class Convolved(_Parts):
 
     def _slices(self, least):
         n = self.parts[0].shape[0]
-        side = even(n, min(SIDE, -(-n // least)))
+        side = even_size(n, min(SIDE, -(-n // least)))
         return [replace(self, parts=tuple(part[start : start + side] for part in self.parts))
                 for start in range(0, n, side)]
 
     def _products(self, other, last):
-        """(n, m), in a graph after the product `last`"""
-        pixels, positions = map(self._met, *autodiff.after(last, (self.parts, other.parts)))
+        """(n, m). A graph computes it after the product `last`, to limit its memory."""
+        pixels, positions = map(self._position_products, *autodiff.run_after(last, (self.parts, other.parts)))
         n, m, done = *pixels.shape[-2:], 1
         for axis in self.axes:
             seen = ops.convert_to_tensor(axis.pairs(), pixels.dtype)
             pixels = ops.matmul(seen, ops.reshape(pixels, (done, axis.size**2, -1)))
             done *= axis.out**2
         terms = ops.reshape(pixels, (done, -1)) * ops.reshape(positions, (done, -1))
-        return ops.reshape(ops.matmul(ops.ones((1, done), terms.dtype), terms), (n, m))  # faster than a sum
+        return ops.reshape(ops.matmul(ops.ones((1, done), terms.dtype), terms), (n, m))  # faster than ops.sum
 
     @staticmethod
-    def _met(part, other):
-        """(S, S, ..., n, m): the inner products of all pairs of positions, axis by axis, of (n, S, ..., k)."""
+    def _position_products(part, other):
+        """(S, S, ..., n, m): the inner products of all pairs of positions, axis by axis, for (n, S, ..., k)."""
         part, other = (ops.moveaxis(t, 0, -2) for t in (part, other))
         axes = 2 * np.arange(part.ndim - 2)
         return autodiff.inner(ops.expand_dims(part, tuple(axes + 1)), ops.expand_dims(other, tuple(axes)))
 
     def squares(self):
-        """(n,)"""
+        """(n,): g_i . g_i"""
         return ops.concatenate([self._factors(range(start, min(start + PATCHED, len(self.parts[0])))).squares()
                                 for start in range(0, len(self.parts[0]), PATCHED)], axis=0)
 
@@ -168,34 +170,34 @@ class Convolved(_Parts):
 
     def _factors(self, examples):
         x, d = [ops.take(part, np.asarray(examples), axis=0) for part in self.parts]
-        return Factors((_join(_patches(x, self.axes)), _positions(d)))
+        return Factors((_merge_last(_patches(x, self.axes)), _positions(d)))
 
 
 @dataclass(frozen=True)
 class _Axis:
-    """How a convolution goes along one axis of space."""
+    """How a convolution moves along one spatial axis."""
 
     size: int
     out: int
     kernel: int
     stride: int
     dilation: int
-    before: int  # pixels of padding
+    before: int  # padding in pixels
     after: int
 
     def pairs(self):
-        """(out², size²): in how many places of the kernel two positions see two pixels; none is in the padding."""
-        places, positions = np.ogrid[: self.kernel, : self.out]
-        seen = positions * self.stride + places * self.dilation - self.before
+        """(out^2, size^2): for how many of the kernel's offsets two positions see two pixels, which are not padding."""
+        offsets, positions = np.ogrid[: self.kernel, : self.out]
+        seen = positions * self.stride + offsets * self.dilation - self.before
         sees = (seen[..., None] == np.arange(self.size)).astype(float)
         return np.einsum("ktu,ksv->tsuv", sees, sees).reshape(self.out**2, self.size**2)
 
 
 class Rows:
-    compiles = False  # made and multiplied as arrays
+    compiles = False  # works on NumPy arrays
 
     def __init__(self, ids, d, table):
-        """ids: (n, T) rows of a table of that many rows, d: (n, T, k); an example's equal rows are added up."""
+        """ids: (n, T) rows of a table with `table` rows; d: (n, T, k). Equal rows of an example are summed."""
         self.n, self.table = len(ids), table
         keys, place = np.unique((ids + table * np.arange(self.n)[:, None]).reshape(-1), return_inverse=True)
         added, self.steps = np.zeros((len(keys), d.shape[-1]), d.dtype), ids.shape[1]
@@ -234,7 +236,7 @@ class Rows:
         common = np.intersect1d(self.rows, other.rows)
         for mine, others in zip(self._of(common), other._of(common)):
             if mine.stop - mine.start == self.n and others.stop - others.start == other.n:
-                of_all.append((mine, others))  # as positions are: one matrix product does them
+                of_all.append((mine, others))  # in every example, as positions are: one matrix product for all of these
             else:
                 total[self.examples[mine, None], other.examples[others]] += self.d[mine] @ other.d[others].T
         if of_all:
@@ -253,33 +255,33 @@ class Rows:
         return total.reshape(-1)
 
     def _of(self, rows):
-        """Where each of these rows of the table stands."""
+        """The slice of each of these rows of the table."""
         return list(map(slice, np.searchsorted(self.rows, rows), np.searchsorted(self.rows, rows, "right")))
 
 
 def rule_of(layer):
-    """The layer's closed form, or None; subclasses count only where they compute the same."""
+    """The rule of the layer, or None. Subclasses count only if they inherit `call` unchanged."""
     if getattr(layer, "padding", None) == "causal" and isinstance(layer, keras.layers.SeparableConv1D):
         return None
     for kind, rule in RULES.items():
         if isinstance(layer, kind) and type(layer).call is kind.call:
             return _LoraDense if rule is _Dense and getattr(layer, "lora_enabled", False) else rule
-    return _Table if type(layer).__name__ == "PositionEmbedding" else None  # keras-hub's, without importing it
+    return _Table if type(layer).__name__ == "PositionEmbedding" else None  # of keras-hub, which is not imported for it
 
 
 # --- linear maps ----------------------------------------------------------------------------------------------------
 
 
 class _Linear:
-    """Any layer that is linear in `kernel` and then adds `bias`; the activation is applied outside the tap.
+    """Any layer that is linear in `kernel` and then adds `bias`; the activation is applied after the tap.
 
-    `outer` gives a call's gradient, for each group of a kernel: (a, d), for sum_t a_t d_t^T, or (g,), multiplied out.
+    `outer` returns a call's gradient for each group of the kernel: (a, d) for sum_t a_t d_t^T, or (g,), multiplied out.
     """
 
     names = ("kernel", "bias")
-    without = ("activation",)
-    compiles = True  # `features` is made of tensor operations alone
-    one_bias = False  # where each position adds the whole bias, it is one more input, which is always 1
+    applied_outside = ("activation",)  # attributes that `tapped` applies itself
+    compiles = True  # `features` consists of tensor operations only
+    one_bias = False  # every position adds the whole bias, so it is the weight of one more input, which is always 1
 
     @staticmethod
     def tapped(layer, call, tap, activation):
@@ -317,7 +319,7 @@ class _Dense(_Linear):
 
 
 class _LoraDense(_Dense):
-    """The kernel is W + s A B: the gradient with respect to A is s G B^T, and that with respect to B is s A^T G."""
+    """With kernel W + s A B and G its gradient, the gradients of A and B are s G B^T and s A^T G."""
 
     names = ("lora_kernel_a", "lora_kernel_b", "bias")
 
@@ -342,7 +344,7 @@ class _EinsumDense(_Linear):
         if outputs[0] != batch or batch in kernel:
             raise NotImplementedError("the first axis is not that of the examples")
         shared = [c for c in inputs[1:] if c in outputs and c in kernel]
-        if shared:  # a kernel of its own at each of these positions
+        if shared:  # each of these positions has its own kernel
             return [(_flat(ops.einsum(f"{inputs},{outputs}->{batch}{kernel}", a, d)),)]
         positions = "".join(c for c in inputs[1:] if c in outputs)
         rows = "".join(c for c in inputs[1:] if c not in outputs)
@@ -362,7 +364,7 @@ class _EinsumDense(_Linear):
 class _Conv(_Linear):
     @staticmethod
     def images(layer, a, d):
-        """What the kernel goes over, and what it meets at each position."""
+        """(the image that the kernel moves over, what it is multiplied with at each position)."""
         return _last(layer, a), _last(layer, d)
 
     @classmethod
@@ -377,14 +379,14 @@ class _Conv(_Linear):
             return [convolved]
         if _pairwise(positions, convolved.length() // d.shape[-1], d.shape[-1]):
             return super().of_kernel(calls)
-        return [Factors((_flat(_by_places(image, d, axes)),))]
+        return [Factors((_flat(_kernel_gradients(image, d, axes)),))]
 
     @classmethod
     def outer(cls, layer, a, d):
         image, d = cls.images(layer, a, d)
         patches, d, groups = _patches(image, _axes(image, layer)), _positions(d), getattr(layer, "groups", 1)
         inputs, filters = patches.shape[-1] // groups, d.shape[-1] // groups
-        return [(_join(patches[..., g * inputs : (g + 1) * inputs]), d[..., g * filters : (g + 1) * filters])
+        return [(_merge_last(patches[..., g * inputs : (g + 1) * inputs]), d[..., g * filters : (g + 1) * filters])
                 for g in range(groups)]
 
     @staticmethod
@@ -393,7 +395,7 @@ class _Conv(_Linear):
 
 
 class _ConvTranspose(_Conv):
-    """The adjoint of a convolution: its kernel's gradient is that of the convolution from d back to the input."""
+    """The adjoint of a convolution: the gradient of its kernel is that of the convolution from d to the input."""
 
     @staticmethod
     def images(layer, a, d):
@@ -414,7 +416,7 @@ class _DepthwiseConv(_Conv):
 
 
 class _SeparableConv(_Conv):
-    """A depthwise convolution, a pointwise one, a bias: tapped after each of the two."""
+    """A depthwise convolution, a pointwise one, and a bias: one tap after each of the first two."""
 
     names = ("depthwise_kernel", "pointwise_kernel", "bias")
 
@@ -452,10 +454,10 @@ class _SeparableConv(_Conv):
 
 
 class _ScaleAndShift:
-    """output = normalised * gamma + beta: the layer is run with gamma 1 and beta 0, and these applied outside."""
+    """output = normalised * gamma + beta: the layer runs with gamma 1 and beta 0, and these are applied after it."""
 
     names = ("gamma", "scale", "beta")
-    without = ()
+    applied_outside = ()
     compiles = True
 
     @classmethod
@@ -510,8 +512,8 @@ class _ScaleAndShift:
 
 class _Embedding:
     names = ("embeddings",)
-    without = ()
-    compiles = False  # tokens are sorted and counted
+    applied_outside = ()
+    compiles = False  # sorts and counts tokens
 
     @staticmethod
     def tapped(layer, call, tap, _):
@@ -523,10 +525,10 @@ class _Embedding:
 
 
 class _ReversibleEmbedding:
-    """Looks rows up, and in reverse multiplies by the same table: the two uses have cross terms."""
+    """Looks up rows and, in reverse, multiplies by the same table: the two uses have cross terms."""
 
     names = ("embeddings", "reverse_embeddings")
-    without = ()
+    applied_outside = ()
     compiles = False
 
     @staticmethod
@@ -556,10 +558,10 @@ class _ReversibleEmbedding:
 
 
 class _Table:
-    """A table that is added as it stands, cut to the sequence's length: the gradient is d itself."""
+    """A table that is added to the input, cut to the length of the sequence: its gradient is d itself."""
 
     names = ("position_embeddings",)
-    without = ()
+    applied_outside = ()
     compiles = True
 
     @staticmethod
@@ -585,7 +587,7 @@ _BY_NAME = {
     **dict.fromkeys(["Embedding"], _Embedding),
     **dict.fromkeys(["ReversibleEmbedding"], _ReversibleEmbedding),
 }
-# older Kerases lack some of these layers
+# older versions of Keras lack some of these layers
 RULES = {getattr(keras.layers, name): rule for name, rule in _BY_NAME.items() if hasattr(keras.layers, name)}
 
 
@@ -593,7 +595,7 @@ RULES = {getattr(keras.layers, name): rule for name, rule in _BY_NAME.items() if
 
 
 def _by_variable(calls, name):
-    """The calls of layers whose variable of that name is trainable, those with the same variable together."""
+    """The calls of layers whose variable of that name is trainable, grouped by variable."""
     found = {}
     for call in calls:
         variable = getattr(call[0], name, None)
@@ -603,7 +605,7 @@ def _by_variable(calls, name):
 
 
 def _joined(pairs):
-    """Calls (a, d) one after another along the positions, which gives their cross terms; calls (g,) added up."""
+    """Calls (a, d) are concatenated along the positions, which yields their cross terms; calls (g,) are summed."""
     if len(pairs) == 1:
         return pairs[0]
     if len(pairs[0]) == 1:
@@ -612,7 +614,7 @@ def _joined(pairs):
 
 
 def _factors(a, d=None):
-    """sum_t a_t d_t^T: as it stands, or multiplied out where that makes the cheaper Gram matrix; a alone: itself."""
+    """sum_t a_t d_t^T, kept as factors or multiplied out, whichever makes the products cheaper. d None: a itself."""
     if d is None:
         return Factors((a,))
     apart = a.shape[1] == 1 or _pairwise(a.shape[1], a.shape[2], d.shape[2])
@@ -620,12 +622,12 @@ def _factors(a, d=None):
 
 
 def _pairwise(positions, rows, columns):
-    """Whether the products of all pairs of positions are cheaper than those of what they add up to."""
+    """Whether multiplying all pairs of positions is cheaper than multiplying the summed outer products."""
     return positions**2 * (rows + columns) < rows * columns and positions <= PAIRWISE_POSITIONS
 
 
 def _ids(ids, d):
-    """(n, ...) -> (n, T) of whole numbers"""
+    """(n, ...) -> (n, T), integers."""
     return np.reshape(ops.convert_to_numpy(ids), (len(d), -1)).astype(int)
 
 
@@ -639,7 +641,7 @@ def _positions(t):
     return ops.reshape(t, (t.shape[0], -1, t.shape[-1]))
 
 
-def _join(t):
+def _merge_last(t):
     """(n, T, K, c) -> (n, T, K c)"""
     return ops.reshape(t, (*t.shape[:2], -1))
 
@@ -650,12 +652,12 @@ def _flat(t):
 
 
 def _last(layer, t):
-    """With the channels last."""
+    """The same with the channels last."""
     return t if layer.data_format == "channels_last" else ops.moveaxis(t, 1, -1)
 
 
 def _axes(t, layer):
-    """How the layer's kernel goes over t, (n, *space, c)."""
+    """How the layer's kernel moves over t, (n, *space, c)."""
     axes = []
     for size, k, stride, dilation in zip(t.shape[1:-1], layer.kernel_size, layer.strides, layer.dilation_rate):
         extent = (k - 1) * dilation + 1
@@ -669,8 +671,8 @@ def _axes(t, layer):
     return tuple(axes)
 
 
-def _seen(t, axes):
-    """(n, *space, c) -> (n, *out, c) for each place in a convolution's kernel: what it sees."""
+def _windows(t, axes):
+    """(n, *space, c) -> (n, *out, c) for each offset in a convolution's kernel: the pixels it is multiplied with."""
     t = ops.pad(t, [[0, 0], *[[axis.before, axis.after] for axis in axes], [0, 0]])
     for offset in np.ndindex(*[axis.kernel for axis in axes]):
         window = tuple(slice(o * axis.dilation, o * axis.dilation + (axis.out - 1) * axis.stride + 1, axis.stride)
@@ -679,19 +681,19 @@ def _seen(t, axes):
 
 
 def _patches(t, axes):
-    """(n, *space, c) -> (n, T, K, c): what each position of the convolution sees, K being the kernel's places."""
-    seen = list(_seen(t, axes))
-    return ops.reshape(ops.concatenate(seen, axis=-1), (t.shape[0], -1, len(seen), t.shape[-1]))
+    """(n, *space, c) -> (n, T, K, c): the patch at each position of the convolution, K offsets in all."""
+    windows = list(_windows(t, axes))
+    return ops.reshape(ops.concatenate(windows, axis=-1), (t.shape[0], -1, len(windows), t.shape[-1]))
 
 
-def _by_places(image, d, axes):
-    """(n, K, c, f), the gradients of a convolution's kernel; without making patches, which takes longer."""
+def _kernel_gradients(image, d, axes):
+    """(n, K, c, f), the gradients of a convolution's kernel, without forming patches, which would take longer."""
     d = _positions(d)
-    return ops.stack([autodiff.outer(_positions(part), d) for part in _seen(image, axes)], axis=1)
+    return ops.stack([autodiff.outer(_positions(part), d) for part in _windows(image, axes)], axis=1)
 
 
 def _letters(equation, input_rank, output_rank):
-    """The letters of an EinsumDense equation, its dots spelt out."""
+    """The letters of an EinsumDense equation, with its dots replaced by letters."""
     inputs, rest = equation.replace(" ", "").split(",")
     kernel, outputs = rest.split("->")
     spare = [c for c in "ABCDEFGHIJKLMNOPQRSTUVWXYZ" if c not in equation]
