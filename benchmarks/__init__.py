@@ -1,1 +1,1 @@
-"""Speed and memory of the Gram matrix against its plain definition and against other libraries: `make bench`."""
+"""Time and memory of the Gram matrix, compared with its plain definition and with other libraries: `make bench`."""

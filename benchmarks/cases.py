@@ -1,9 +1,9 @@
-"""What is measured: networks as plain settings, which every library builds for itself, and numbers of examples."""
+"""The cases: networks as plain settings, from which each library builds its own, and numbers of examples."""
 
 from dataclasses import dataclass
 
-OURS = ("closed-form", "jacobian", "loop")  # "jacobian" and "loop" are two ways to run the plain definition
-PEERS = {  # way -> its script in peers/ and that script's options
+OURS = ("closed-form", "jacobian", "loop")  # "jacobian" and "loop" both run the plain definition
+PEERS = {  # way -> its script in peers/ and the script's options
     "torch-func": ("torch_func.py",),
     "backpack": ("backpack_batchgrad.py",),
     "jax": ("jax_vmap.py",),
@@ -11,27 +11,27 @@ PEERS = {  # way -> its script in peers/ and that script's options
     "neural-tangents-logits": ("neural_tangents_structured.py", "--logits"),
 }
 WAYS = (*OURS, *PEERS)
-SMALL = 24  # examples of the check `--small`
+SMALL = 24  # examples with `--small`
 
 MLP = {"architecture": "mlp", "input_shape": [784], "widths": [500, 300, 100], "classes": 10}
 
 
 @dataclass(frozen=True)
 class Case:
-    """A network, the task on it, and the numbers of examples; the first number is that of the table."""
+    """A network, a task, and the numbers of examples, of which the first is used in the table."""
 
     name: str
     network: dict
     sizes: tuple
-    slow_to: int = 10**9  # up to this number of examples the ways that make every gradient are measured
-    task: str = "gram"  # or "class-matrices", from all pairs, or "cosine-classes", in linear time
+    slow_to: int = 10**9  # ways that compute every gradient are measured up to this number of examples
+    task: str = "gram"  # or "class-matrices", from all pairs; or "cosine-classes", in linear time
 
     def settings(self, n):
-        """What a way's process has to know."""
+        """What the process of a way needs to know."""
         return {"case": self.name, "task": self.task, "n": n, "network": self.network}
 
     def ways(self, n):
-        """The floor comes first, as the quickest; the closed form next, as the others are compared with its matrix."""
+        """The floor first, as the quickest; then the closed form, as the others are compared with its matrix."""
         others = [way for way in WAYS[1:] if self.task == "gram" and (n <= self.slow_to or way == "neural-tangents")]
         return ("floor", "closed-form", *others)
 

@@ -1,4 +1,4 @@
-"""The least time that the closed form could take: its matrix products at the machine's rate, and nothing else."""
+"""A lower bound of the closed form's time: its matrix products alone, at the speed of the machine."""
 
 import math
 from collections import Counter
@@ -8,25 +8,25 @@ from itertools import pairwise
 
 @dataclass(frozen=True)
 class Product:
-    """A layer that multiplies inputs (positions, d_in) by a kernel (d_in, d_out), as convolutions do with patches."""
+    """A layer that multiplies inputs (positions, d_in) by a kernel (d_in, d_out); a convolution multiplies patches."""
 
     positions: int
     d_in: int
     d_out: int
-    first: bool = False  # its input is the example: no gradient with respect to it is needed
-    pixels: int = 0  # of the image that a 3x3 convolution goes over; d_in is 9 of them
+    first: bool = False  # its input is the example, so no gradient with respect to it is needed
+    pixels: int = 0  # of the image that a 3x3 convolution moves over; d_in is 9 times the channels
 
 
 def operations(settings, x):
-    """Floating point operations of the task on the examples x, a multiplication and an addition counting as two.
+    """Floating-point operations of the task on the examples x; a multiplication and an addition count as two.
 
-    Only matrix products count, not elementwise work, and a matrix that is symmetric is computed once, n (n + 1) / 2
-    pairs. For each layer: the forward product, that of the backward pass with respect to its input, and its part of
-    the Gram matrix in the cheapest of three exact forms. With T positions, inputs a and pre-activation gradients d:
+    Only matrix products are counted, not elementwise operations, and of a symmetric matrix only n (n + 1) / 2 pairs.
+    For each layer these are the forward product, the backward product with respect to its input, and its part of the
+    Gram matrix in the cheapest of three exact forms. With T positions, inputs a and pre-activation gradients d:
 
-    - pairs of positions, sum over t, s of (a_it . a_js)(d_it . d_js): 2 T^2 (d_in + d_out) a pair of examples;
-    - the examples' kernels A_i^T D_i and their products: 2 T d_in d_out an example and 2 d_in d_out a pair;
-    - of a 3x3 convolution also pairs of pixels, which patches share: 2 (pixels^2 d_in / 9 + T^2 d_out) a pair.
+    - pairs of positions, sum over t, s of (a_it . a_js)(d_it . d_js): 2 T^2 (d_in + d_out) per pair of examples;
+    - the kernels' gradients A_i^T D_i and their products: 2 T d_in d_out per example and 2 d_in d_out per pair;
+    - for a 3x3 convolution also pairs of pixels, which patches share: 2 (pixels^2 d_in / 9 + T^2 d_out) per pair.
     """
     n, network = len(x), settings["network"]
     products, per_example, per_pair, rest = parts(network, x)
@@ -34,7 +34,7 @@ def operations(settings, x):
     for layer in products:
         total += n * (1 if layer.first else 2) * kernel(layer)
     if settings["task"] == "cosine-classes":
-        # the mean unit gradient of each class, layer by layer, and the products of these
+        # the mean unit gradient of each class, and the products of these means
         return total + sum(n * kernel(layer) for layer in products) + (
             2 * network["classes"] ** 2 * sum(layer.d_in * layer.d_out for layer in products))
     pairs = n * (n + 1) // 2
@@ -42,7 +42,7 @@ def operations(settings, x):
 
 
 def gram_forms(layer, n, pairs):
-    """The operations of a layer's part of the Gram matrix: by pairs of positions, the examples' kernels, pixels."""
+    """The operations of a layer's part of the Gram matrix: by pairs of positions, kernel gradients, pairs of pixels."""
     by_positions = pairs * 2 * layer.positions**2 * (layer.d_in + layer.d_out)
     by_kernels = n * kernel(layer) + pairs * 2 * layer.d_in * layer.d_out
     by_pixels = pairs * 2 * (layer.pixels**2 * layer.d_in / 9 + layer.positions**2 * layer.d_out)
@@ -50,12 +50,12 @@ def gram_forms(layer, n, pairs):
 
 
 def kernel(layer):
-    """Operations of one product with the layer's kernel, an example."""
+    """Operations per example of one product with the layer's kernel."""
     return 2 * layer.positions * layer.d_in * layer.d_out
 
 
 def parts(network, x):
-    """The layers that multiply by a kernel, and the operations beside them: an example, a pair, and in total."""
+    """(the layers that multiply by a kernel, other operations per example, per pair, and in total)."""
     shapes = {"mlp": _mlp, "cnn": _cnn, "resnet": _resnet, "transformer": _transformer}
     return shapes[network["architecture"]](network, x)
 
@@ -91,10 +91,10 @@ def _resnet(network, _):
 def _transformer(network, x):
     length, width, hidden = network["input_shape"][0], network["width"], network["hidden"]
     block = [Product(length, width, width)] * 4 + [Product(length, width, hidden), Product(length, hidden, width)]
-    attention = 12 * length**2 * width  # scores and mixture: two products forwards, four backwards
-    norms = 2 * 2 * (2 * width)  # two layers of scale and shift
+    attention = 12 * length**2 * width  # scores and weighted sums: two products forward, four backward
+    norms = 2 * 2 * (2 * width)  # two layers with scale and shift
     positions = 2 * length * width
-    # an example's gradient is zero in the rows of tokens that it does not hold
+    # an example's gradient is zero in the rows of tokens that it does not contain
     holders = Counter(token for example in x for token in set(example.tolist()))
     tokens = sum(n * (n + 1) // 2 for n in holders.values()) * 2 * width
     products = [*block * network["blocks"], Product(1, width, network["classes"])]
@@ -102,13 +102,13 @@ def _transformer(network, x):
 
 
 def shape_of_rate(settings, x):
-    """(m, k, m): the product on which the rate is measured, like the most costly one of the Gram matrix."""
+    """(m, k, m): the shape of the product whose speed is measured, similar to the costliest one of the Gram matrix."""
     n = len(x)
     pairs = n * (n + 1) // 2
     costly = max(parts(settings["network"], x)[0], key=lambda layer: min(gram_forms(layer, n, pairs)))
     forms = gram_forms(costly, n, pairs)
     widths = max(costly.d_in, costly.d_out), costly.d_in * costly.d_out, max(costly.d_in // 9, costly.d_out)
     width = widths[forms.index(min(forms))]
-    # thinner products run slower, which a floor must not; thicker ones run no faster
+    # smaller products are slower, which would not give a lower bound; larger ones are no faster
     m = min(max(n, 500), 4096)
     return m, min(max(width, 500), 8192), m

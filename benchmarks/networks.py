@@ -1,4 +1,4 @@
-"""The cases' networks in Keras, and their weights and examples as files that every library can read.
+"""The networks in Keras, and their weights and examples as files that every library can read.
 
 python -m benchmarks.networks CASE N FOLDER writes them.
 """
@@ -18,7 +18,7 @@ LOSS = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
 
 
 def build(network):
-    """The Keras model, untrained, with logits as its output. A variable's path is its name in the exported weights."""
+    """The untrained Keras model with logits as output. A variable's path is its name in the exported weights."""
     tokens = network["architecture"] == "transformer"
     inputs = keras.Input(network["input_shape"], dtype="int32" if tokens else "float32")
     outputs = {"mlp": _mlp, "cnn": _cnn, "resnet": _resnet, "transformer": _transformer}[network["architecture"]](
@@ -54,7 +54,7 @@ def _resnet(network, x):
 
 
 def _transformer(network, tokens):
-    """An encoder with the normalisation after each part (Vaswani et al., 2017), mean over the positions."""
+    """An encoder with normalisation after each part (Vaswani et al., 2017), and the mean over positions."""
     length, width, heads = network["input_shape"][0], network["width"], network["heads"]
     positions = ops.cumsum(ops.ones_like(tokens), axis=1) - 1
     x = layers.Add()([layers.Embedding(network["vocabulary"], width, name="tokens")(tokens),
@@ -69,13 +69,13 @@ def _transformer(network, tokens):
 
 
 def export(case, n, folder):
-    """Writes the case with n examples: settings.json, and arrays.npz with x, y and the weights by path."""
+    """Writes the case with n examples: settings.json, and arrays.npz with x, y, and each weight under its path."""
     keras.utils.set_random_seed(SEED)
     random = np.random.default_rng(SEED)
     weights = {}
     for variable in build(case.network).trainable_variables:
         value = np.asarray(variable)
-        if value.ndim == 1:  # biases and scales start at 0 and 1, where a library that mistakes them goes unnoticed
+        if value.ndim == 1:  # initial biases of 0 and scales of 1 would hide mistakes
             value = value + 0.1 * random.standard_normal(value.shape, "float32")
         weights[variable.path] = value
     folder.mkdir(parents=True, exist_ok=True)
@@ -86,7 +86,7 @@ def export(case, n, folder):
 
 
 def inputs(network, n, random):
-    """Standard normal images; token k with probability proportional to 1 / (k + 1), as words have it."""
+    """Standard normal images; or token k with probability proportional to 1 / (k + 1), as for words."""
     shape = (n, *network["input_shape"])
     if network["architecture"] != "transformer":
         return random.standard_normal(shape, "float32")

@@ -1,4 +1,4 @@
-"""Our ways, each in its own process: python -m benchmarks.ours WAY FOLDER OUTCOME"""
+"""Our own ways, each in its own process: python -m benchmarks.ours WAY FOLDER OUTCOME"""
 
 import argparse
 import time
@@ -10,11 +10,11 @@ from benchmarks.peers import harness
 from stiffness import class_stiffness, cosine_class_stiffness, gradient_gram
 
 PACKAGES = ("keras", "tensorflow", "numpy")
-CHECKED = 200  # examples on which a task other than the Gram matrix is checked against the plain definition
+CHECKED = 200  # number of examples on which the other tasks are checked against the plain definition
 
 
 def closed_form(settings, weights, x, y):
-    """What `gradient_gram` does when it is left to choose."""
+    """`gradient_gram` with its default method."""
     model = networks.load(settings["network"], weights)
     classes = settings["network"]["classes"]
 
@@ -38,7 +38,7 @@ def jacobian(settings, weights, x, y):
 
 
 def loop(settings, weights, x, y):
-    """A gradient for each example in turn, compiled; then the product of the matrix of gradients with itself."""
+    """The gradient of one example after another, compiled; then the product of the matrix of gradients with itself."""
     import tensorflow as tf
 
     model = networks.load(settings["network"], weights)
@@ -62,14 +62,14 @@ def loop(settings, weights, x, y):
 
 
 def keep_gram(folder, gram):
-    """The other ways are compared with this matrix; it has no difference to itself."""
+    """Stores the matrix, with which the other ways are compared."""
     np.save(folder / "gram.npy", gram)
 
 
 def against_definition(folder, _):
-    """The task again on a few examples, closed form against plain definition: the largest difference, absolute.
+    """The largest absolute difference between closed form and plain definition, for the task on a few examples.
 
-    Signs are compared where the cosine is clear of rounding.
+    Signs are compared where the cosine is well above rounding errors.
     """
     settings, (weights, x, y) = harness.settings(folder), harness.arrays(folder)
     classes = settings["network"]["classes"]
@@ -88,7 +88,7 @@ def against_definition(folder, _):
 
 
 def floor_seconds(folder, outcome_path):
-    """The floor's seconds from the rate of TensorFlow's matrix product, measured now."""
+    """The floor in seconds, from the current speed of TensorFlow's matrix product."""
     import tensorflow as tf
 
     settings, (_, x, _) = harness.settings(folder), harness.arrays(folder)
@@ -97,7 +97,7 @@ def floor_seconds(folder, outcome_path):
     rates = []
     for _ in range(1 + harness.RUNS):
         started, products = time.perf_counter(), 0
-        while products == 0 or time.perf_counter() - started < 0.2:  # a single small one is too short to time
+        while products == 0 or time.perf_counter() - started < 0.2:  # a single small product is too short to time
             product = tf.matmul(left, right, transpose_b=True)
             products += 1
         product.numpy()

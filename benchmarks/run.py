@@ -1,8 +1,7 @@
-"""Measures every case by every way and stores the results: python -m benchmarks.run
+"""Measures every case in every way and stores the results: python -m benchmarks.run
 
-A record is stored as soon as it is finished, and what is stored is not measured again, so that a run which was ended
-goes on where it stopped. Each way of each case runs in its own process; the peers' scripts have environments of their
-own.
+Each record is stored when it is complete and is not measured again, so an interrupted run can be resumed. Each way of
+each case runs in its own process, and the scripts of other libraries in their own environments.
 """
 
 import argparse
@@ -24,9 +23,9 @@ ROOT = Path(__file__).resolve().parents[1]
 RESULTS = Path(__file__).with_name("results.json")
 WORK = ROOT / "_build" / "benchmarks"
 SCRIPTS = Path(__file__).with_name("peers")
-TOLERANCE = 1e-3  # relative difference to the closed form; float32 rounding is far below
+TOLERANCE = 1e-3  # relative difference from the closed form; rounding errors of float32 are far smaller
 ENVIRONMENT = {"TF_CPP_MIN_LOG_LEVEL": "3", "KERAS_BACKEND": "tensorflow", "JAX_PLATFORMS": "cpu",
-               "CUDA_VISIBLE_DEVICES": ""}  # all of them on the processor
+               "CUDA_VISIBLE_DEVICES": ""}  # all on the CPU
 UV = [sys.executable, "-m", "uv"]
 
 
@@ -52,22 +51,22 @@ def main():
 
 
 def bench(chosen, results, work, redo, limit):
-    """Measures (case, n, way) after another; returns what went wrong and is no result."""
+    """Measures each (case, n, way); returns a description of each failure that is not a result."""
     stored = read(results)
     if redo:
         keys = {(case.name, n, way) for case, n, way in chosen}
         stored["records"] = [r for r in stored["records"] if key(r) not in keys]
     missing = environments({way for _, _, way in chosen} & set(PEERS))
-    failed = [f"{way} left out, as its environment could not be made: {words}" for way, words in missing.items()]
+    failed = [f"{way} left out, as its environment could not be created: {words}" for way, words in missing.items()]
     for number, (case, n, way) in enumerate(chosen, start=1):
         folder = work / f"{case.name}-{n}"
-        # what the closed form could not do is ours to mend, so it is tried again
+        # failures of the closed form are our own, so they are tried again
         done = {key(r) for r in stored["records"] if r["way"] != "closed-form" or "reason" not in r}
         if way in missing or ((case.name, n, way) in done and not lost(case, n, way, folder, chosen, done)):
             continue
         if way in WAYS[1:] and not (folder / "gram.npy").exists():
-            failed.append(f"{case.name}, {n:,} examples, {way}: not measured, as there is no matrix of the closed form "
-                          "to compare with")
+            failed.append(f"{case.name}, {n:,} examples, {way}: not measured, because the closed form's matrix to "
+                          "compare with is missing")
             continue
         print(f"[{number}/{len(chosen)}] {case.name}, {n:,} examples, {way}: ", end="", flush=True)
         record = {"case": case.name, "n": n, "way": way, **measured(case, n, way, folder, limit)}
@@ -79,18 +78,18 @@ def bench(chosen, results, work, redo, limit):
             failed.append(f"{case.name}, {n:,} examples, {way}: {record['reason']}")
         difference = record.get("relative_difference")
         if difference is not None and not difference < TOLERANCE:
-            failed.append(f"{case.name}, {n:,} examples: {way} gives another matrix than the closed form")
+            failed.append(f"{case.name}, {n:,} examples: {way} does not give the closed form's matrix")
     return failed
 
 
 def lost(case, n, way, folder, chosen, done):
-    """Whether the closed form is to be measured again, as its matrix is gone with which others are to be compared."""
+    """Whether to measure the closed form again because its matrix, needed for comparison, is missing."""
     others = any((c, m) == (case, n) and (c.name, m, w) not in done for c, m, w in chosen)
     return others and way == "closed-form" and case.task == "gram" and not (folder / "gram.npy").exists()
 
 
 def measured(case, n, way, folder, limit):
-    """One record: what the way's process stored, or the reason why it stored nothing."""
+    """One record: what the process of the way stored, or why it stored nothing."""
     settings = folder / "settings.json"  # written last
     if not settings.exists() or json.loads(settings.read_text(encoding="utf-8")) != case.settings(n):
         shutil.rmtree(folder, ignore_errors=True)
@@ -116,9 +115,9 @@ def measured(case, n, way, folder, limit):
 
 
 def run(command, log, limit):
-    """Runs a way's process and returns how it ended, in words, unless it ended well."""
+    """Runs the process of a way and returns a description of how it failed, or None."""
     process = subprocess.Popen(command, cwd=ROOT, env=os.environ | ENVIRONMENT, stdout=log, stderr=log,
-                               start_new_session=True)  # uv and the script that it starts end together
+                               start_new_session=True)  # so that uv and the script that it starts are killed together
     try:
         code = process.wait(limit)
     except subprocess.TimeoutExpired:
@@ -134,7 +133,7 @@ def run(command, log, limit):
 
 
 def environments(ways):
-    """Makes the peers' environments, so that no download is timed; returns uv's words for those that failed."""
+    """Creates the environments in advance, so that no download is timed; returns uv's error messages."""
     failed = {}
     for way in sorted(ways):
         print(f"environment of {way}", flush=True)
@@ -146,13 +145,13 @@ def environments(ways):
 
 
 def read(path):
-    """The stored results, or new ones. Raises SystemExit for those of another machine: ratios need one."""
+    """The stored results, or new ones. Exits if they are of another machine, as ratios need a single one."""
     here = machine()
     if not path.exists():
         return {"machine": here, "started": datetime.now(UTC).isoformat(timespec="seconds"), "records": []}
     stored = json.loads(path.read_text(encoding="utf-8"))
     if stored["machine"] != here:
-        sys.exit(f"{path} was measured on {stored['machine']}, and this is {here}: remove it to begin anew")
+        sys.exit(f"{path} was measured on {stored['machine']}, and this is {here}: remove it to start again")
     return stored
 
 
@@ -190,7 +189,7 @@ def key(record):
 
 
 def place(record):
-    """Where a record stands in the file: by the order of the cases, of their numbers of examples, and of the ways."""
+    """The position of a record in the file: by case, number of examples, and way."""
     case = next(case for case in CASES if case.name == record["case"])
     return CASES.index(case), (*case.sizes, SMALL).index(record["n"]), ("floor", *WAYS).index(record["way"])
 

@@ -2,10 +2,10 @@
 # requires-python = ">=3.11,<3.15"
 # dependencies = ["torch==2.13.0", "backpack-for-pytorch==1.7.1", "numpy==2.4.6"]
 # ///
-"""BackPACK: BatchGrad, with a hook that adds each layer to the Gram matrix as the backward pass reaches it.
+"""BackPACK: BatchGrad, with a hook that adds each layer to the Gram matrix when the backward pass reaches it.
 
-Convolutions by its memory-saving algorithm, which was the faster one here. Two module extensions of our own, the way
-that its documentation shows: it has none for LayerNorm, and that for Embedding loops over the vocabulary.
+Convolutions use its memory-saving algorithm, which was faster here. Two module extensions are our own, written as its
+documentation shows: it has none for LayerNorm, and that for Embedding loops over the vocabulary.
 """
 
 import harness

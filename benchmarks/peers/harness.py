@@ -1,4 +1,4 @@
-"""Times one way of computing a Gram matrix, in the process that it has for itself. Needs NumPy alone."""
+"""Times one way of computing a Gram matrix, in a process of its own. Needs only NumPy."""
 
 import argparse
 import contextlib
@@ -15,20 +15,20 @@ from pathlib import Path
 import numpy as np
 
 RUNS = 5
-ENOUGH = 120  # seconds: no further run is started after so long, but the first one always is
-MEMORY_SHARE = 0.8  # of the machine's memory that a way may allocate; more is its "out of memory"
+ENOUGH = 120  # seconds, after which no further run is started; the first is always run
+MEMORY_SHARE = 0.8  # of the machine's memory that a way may allocate before it counts as out of memory
 
 
 class Unsupported(Exception):
-    """The library has no means for this case; the message says which."""
+    """The library does not support this case; the message says what it lacks."""
 
 
 def main(prepare, packages, check=None, argv=None):
-    """Measures `prepare(settings, weights, x, y)`, which returns the function to time, and stores the outcome.
+    """Measures the function that `prepare(settings, weights, x, y)` returns, and stores the outcome.
 
-    The function takes nothing and computes the (n, n) float32 matrix from x and y as NumPy arrays. What it needs once
-    belongs into `prepare`, and what is compiled at the first call falls into the warm-up. packages: whose versions to
-    note. check(folder, result) returns the difference to report; None compares with the closed form's matrix.
+    That function takes no arguments and computes the (n, n) float32 matrix from the NumPy arrays x and y. One-time work
+    belongs in `prepare`; compilation at the first call counts as warm-up. packages: whose versions are recorded.
+    check(folder, result) returns the difference to report; None compares with the closed form's matrix.
     """
     folder, path = arguments(argv)
     limit_memory()
@@ -51,12 +51,12 @@ def measure(prepare, check, folder, path, outcome):
     outcome["warm_up"] = time.perf_counter() - started
     seconds = outcome["seconds"] = []
     while len(seconds) < RUNS and sum(seconds) < ENOUGH:
-        del result  # else two of them count towards the peak
+        del result  # otherwise the peak would include two of them
         started = time.perf_counter()
         result = run()
         seconds.append(time.perf_counter() - started)
         outcome["peak_bytes"] = peak_bytes()
-        write(path, outcome)  # should the time limit end the process in the next run
+        write(path, outcome)  # in case the time limit ends the process during the next run
     outcome["relative_difference"] = check(folder, result)
 
 
@@ -94,7 +94,7 @@ def difference(folder, gram):
 
 
 def limit_memory():
-    """Out of memory shall be an error in this process, not the end of some other one."""
+    """Makes running out of memory an error in this process rather than the end of another one."""
     total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     _, hard = resource.getrlimit(resource.RLIMIT_DATA)
     with contextlib.suppress(ValueError, OSError):  # not every system has this limit

@@ -1,4 +1,4 @@
-"""The cases' networks in JAX: functions of the exported weights."""
+"""The networks in JAX, as functions of the exported weights."""
 
 import jax
 import jax.numpy as jnp

@@ -2,12 +2,12 @@
 # requires-python = ">=3.11,<3.13"
 # dependencies = ["jax==0.5.3", "jaxlib==0.5.3", "neural-tangents==0.6.5", "numpy==1.26.4"]
 # ///
-"""neural-tangents, structured derivatives, in two ways.
+"""neural-tangents with structured derivatives, in two ways.
 
-The kernel of the logits, (n, n, classes, classes), contracted with the losses' derivatives with respect to the logits
-(with `--logits`); or these derivatives first, in the function whose kernel is asked for, which is then (n, n).
+With `--logits`: the kernel of the logits, (n, n, classes, classes), contracted with the losses' derivatives with
+respect to the logits. Otherwise these derivatives are part of the function whose kernel is computed, which is (n, n).
 
-Of the JAX versions that it can be imported with, 0.5.3 is the newest.
+JAX 0.5.3 is the newest version with which it can be imported.
 """
 
 import sys
@@ -31,7 +31,7 @@ def kernel_of(function, axes):
 
 
 def prepare(settings, weights, x, y, logits_first=False):
-    network = settings["network"] | {"one_hot": True}  # it has a rule for products, and none for looking up rows
+    network = settings["network"] | {"one_hot": True}  # it has a rule for products, but none for row lookups
 
     def logits(weights, x):
         return jax_networks.apply(network, weights, x)

@@ -2,7 +2,7 @@
 # requires-python = ">=3.11,<3.15"
 # dependencies = ["torch==2.13.0", "numpy==2.4.6"]
 # ///
-"""torch.func: vmap(grad), and the Gram matrix added up parameter by parameter, each one's gradients freed after it."""
+"""torch.func: vmap(grad), and the Gram matrix summed over parameters, whose gradients are freed one by one."""
 
 import harness
 import torch

@@ -1,4 +1,4 @@
-"""The cases' networks in PyTorch, with the exported weights. Images are (n, channels, height, width) here."""
+"""The networks in PyTorch, with the exported weights. Images are (n, channels, height, width) here."""
 
 import torch
 from torch import nn
@@ -6,7 +6,7 @@ from torch.nn import functional as F
 
 
 def build(network, weights, x):
-    """The network as a module, and x as it takes it."""
+    """(the network as a module, x in the layout that it expects)."""
     weights = {name: torch.from_numpy(value) for name, value in weights.items()}
     kind = network["architecture"]
     model = {"mlp": _mlp, "cnn": _cnn, "resnet": ResNet, "transformer": Transformer}[kind](network, weights)
@@ -15,7 +15,7 @@ def build(network, weights, x):
 
 
 def linear(weights, name):
-    """A layer from a kernel (d_in..., d_out...), whose heads, if it has them, become one axis."""
+    """A layer from a kernel (d_in..., d_out...); the heads of attention, if any, are merged into one axis."""
     kernel, bias = weights[f"{name}/kernel"], weights[f"{name}/bias"]
     return _linear(kernel.reshape(-1, kernel.shape[-1]) if bias.ndim == 1 else kernel.flatten(1), bias.flatten())
 
@@ -26,7 +26,7 @@ def _linear(kernel, bias):
 
 
 def conv(weights, name, stride=1):
-    """A convolution that pads as Keras's "same" does: for stride 2 on an even side, on the right and below only."""
+    """A convolution padded like Keras's "same": for stride 2 on an even side, only on the right and below."""
     kernel = weights[f"{name}/kernel"].permute(3, 2, 0, 1).contiguous()
     d_out, d_in, side, _ = kernel.shape
     lopsided = stride == 2 and side == 3

@@ -1,4 +1,4 @@
-"""The engine against values by hand, finite differences, its plain twin, and the laws that a Gram matrix obeys."""
+"""The engine against values computed by hand, the plain definition, and properties that every Gram matrix has."""
 
 import gc
 import weakref
@@ -152,7 +152,7 @@ class Tied(keras.layers.Layer):
 
 
 class Mixing(keras.layers.Layer):
-    """Moves positions into the batch axis, so that the inner layer's rows are no examples."""
+    """Moves positions into the batch axis, so that the rows of the inner layer are not examples."""
 
     def __init__(self):
         super().__init__()
@@ -163,7 +163,7 @@ class Mixing(keras.layers.Layer):
 
 
 @pytest.mark.parametrize("layer", [Tied(layers.Dense(4)), Mixing(), layers.PReLU()], ids=lambda layer: layer.name)
-def test_without_a_closed_form_the_jacobian_steps_in(layer):
+def test_the_jacobian_replaces_a_missing_closed_form(layer):
     model = classifier(layers.Dense(6, "relu"), layer)
     agree(model, *examples(7))
     with pytest.raises(ValueError, match="no closed form for"):
@@ -180,7 +180,7 @@ def test_tiles_change_nothing(method):
         np.testing.assert_allclose(tiled.norms2, whole.norms2, rtol=1e-5)
 
 
-def test_tiles_that_are_compiled_have_the_shares_and_layers_of_a_whole():
+def test_compiled_tiles_have_the_right_shares_and_layers():
     model, (x, y), (x2, y2) = classifier(layers.Dense(5, "tanh")), examples(23), examples(11, seed=1)
     for columns in ((), (x2, y2)):
         plain = gradient_gram(model, x, y, *columns, loss=CROSS_ENTROPY, method="jacobian", per_layer=True)
@@ -193,7 +193,7 @@ def test_tiles_that_are_compiled_have_the_shares_and_layers_of_a_whole():
 
 @given(seed=st.integers(0, 1000), scale=st.floats(0.1, 10))
 @settings(max_examples=15, deadline=None)
-def test_laws_of_a_gram_matrix(seed, scale):
+def test_properties_of_a_gram_matrix(seed, scale):
     model = classifier(layers.Dense(4, "tanh"), seed=seed)
     x, y = examples(8, seed=seed)
     gram = gradient_gram(model, x, y, loss=CROSS_ENTROPY)
@@ -237,7 +237,7 @@ def test_the_compiled_loss_is_the_default():
 
 
 @pytest.mark.parametrize("fails", [False, True])
-def test_the_model_is_left_as_it_was_found(fails):
+def test_the_model_is_left_unchanged(fails):
     model, (x, y) = classifier(layers.Dense(5, "relu")), examples(6)
     model.compile("adam", CROSS_ENTROPY)
     model.fit(x, y, verbose=0, batch_size=3)
@@ -284,11 +284,11 @@ def test_a_model_that_is_not_built_or_all_frozen_is_named():
         gradient_gram(model, x, y, loss=CROSS_ENTROPY)
 
 
-# --- the model is left as it was found ------------------------------------------------------------------------------
+# --- the model is left unchanged ------------------------------------------------------------------------------------
 
 
 class Interrupting(keras.layers.Layer):
-    """Raises in its call when told to, after the layers before it have been called."""
+    """Raises an error in its call on demand, after the layers before it have been called."""
 
     error = None
 
@@ -299,7 +299,7 @@ class Interrupting(keras.layers.Layer):
 
 
 class Counting(keras.layers.Layer):
-    """Writes a variable at every call, in inference too."""
+    """Writes to a variable in every call, in inference mode too."""
 
     def build(self, shape):
         self.calls = self.add_weight(shape=(), trainable=False, name="calls")
@@ -310,7 +310,7 @@ class Counting(keras.layers.Layer):
 
 
 def fitted():
-    """(model, what stops it) with every kind of state."""
+    """(model, the layer that raises on demand), with every kind of state."""
     stop, dense = Interrupting(), layers.Dense(8, "relu")
     norm = layers.BatchNormalization()
     model = classifier(dense, Counting(), norm, layers.Dropout(0.5), layers.GaussianNoise(0.1),
@@ -334,14 +334,14 @@ def everything(model):
 @pytest.mark.parametrize("where", ["nowhere", "loss", "layer"])
 @pytest.mark.parametrize("error", [ZeroDivisionError("stop"), KeyboardInterrupt("stop")], ids=["error", "interrupt"])
 @pytest.mark.parametrize("method", ["auto", "jacobian"])
-def test_all_state_is_left_as_it_was_found(where, error, method):
+def test_all_state_is_left_unchanged(where, error, method):
     model, stop = fitted()
-    model.layers[0].call = model.layers[0].call  # an attribute of the instance, as wrappers set it
+    model.layers[0].call = model.layers[0].call  # an instance attribute, as wrappers set it
     x, y = examples(6)
     before, predicted = everything(model), model.predict_function
 
     def loss(t, p):
-        if where == "loss" and len(t) > 2:  # past the checks on a few examples
+        if where == "loss" and len(t) > 2:  # after the checks on a few examples
             raise error
         return CROSS_ENTROPY.call(t, p)
 
@@ -361,7 +361,7 @@ def test_all_state_is_left_as_it_was_found(where, error, method):
 
 
 class InTraining(keras.layers.Layer):
-    """Calls a layer as in training, whatever the model is told."""
+    """Calls a layer in training mode, whatever the model is told."""
 
     def __init__(self, inner):
         super().__init__()
@@ -384,7 +384,7 @@ class Adding(keras.layers.Layer):
     (Adding, "add_loss or an activity regulariser"),
     (lambda: layers.Dense(4, activity_regularizer="l2"), "add_loss or an activity regulariser"),
 ])
-def test_what_is_no_loss_of_one_example_is_refused(layer, match, method):
+def test_models_without_a_per_example_loss_are_refused(layer, match, method):
     model = classifier(layers.Dense(8, "tanh"), layer())
     before = [v.numpy().tolist() for v in model.variables]
     with pytest.raises(ValueError, match=match):
@@ -401,7 +401,7 @@ def test_a_loss_that_mixes_examples_is_refused():
         gradient_gram(classifier(), *examples(6), loss=centred)
 
 
-def test_weight_regularisation_is_no_loss_of_an_example():
+def test_weight_regularisation_is_not_in_the_loss_of_an_example():
     plain, regularised = (classifier(layers.Dense(4, kernel_regularizer=r)) for r in (None, "l2"))
     x, y = examples(6)
     np.testing.assert_array_equal(*(gradient_gram(m, x, y, loss=CROSS_ENTROPY).products for m in (plain, regularised)))
@@ -457,7 +457,7 @@ def test_the_first_loss_that_is_not_finite_is_named(bad, method):
     (lambda: classifier(layers.LSTM(4), inputs=(5, 3)), (5, 3)),
 ])
 @pytest.mark.parametrize("method", ["auto", "jacobian"])
-def test_the_least_budget_that_is_named_will_do(model, shape, method):
+def test_the_minimum_budget_in_the_error_suffices(model, shape, method):
     model, (x, y) = model(), examples(4, shape)
     with pytest.raises(ValueError, match="memory_budget is 100 bytes; one tile needs at least") as told:
         gradient_gram(model, x, y, loss=CROSS_ENTROPY, method=method, memory_budget=100)
@@ -471,7 +471,7 @@ def test_the_least_budget_that_is_named_will_do(model, shape, method):
 
 def test_a_layer_without_gradient_on_the_first_examples_is_checked_on_others():
     class Gated(keras.Model):
-        """Uses its kernel outside the layer's call too, where the input is positive only."""
+        """Uses its kernel outside the layer's call too, but only where the input is positive."""
 
         def __init__(self):
             super().__init__()
@@ -508,7 +508,7 @@ def test_the_layers_add_up(method, columns, budget):
             assert np.trace(matrix) / np.trace(gram.products) == pytest.approx(gram.shares[label], rel=1e-4)
 
 
-def test_the_head_can_be_left_out():
+def test_freezing_the_head_removes_its_part():
     model = classifier(layers.Dense(5, "tanh"))
     x, y = examples(9)
     gram = gradient_gram(model, x, y, loss=CROSS_ENTROPY, per_layer=True)
@@ -518,7 +518,7 @@ def test_the_head_can_be_left_out():
     np.testing.assert_allclose(gram.products - gram.layers[head], without, rtol=1e-4, atol=1e-6)
 
 
-def test_layers_are_kept_only_where_asked_for():
+def test_layers_are_kept_only_on_request():
     assert gradient_gram(classifier(), *examples(5), loss=CROSS_ENTROPY).layers == {}
 
 
@@ -540,7 +540,7 @@ def test_class_stiffness_of_cosines_in_linear_time(model, shape, budget):
     if any(isinstance(layer, layers.Embedding) for layer in model.layers):
         x, x2 = (np.abs(part * 3).astype(int) % 5 for part in (x, x2))
     labels = np.arange(40) % 4
-    labels[-1] = 6  # a class of one example, and two of none
+    labels[-1] = 6  # a class with one example, and two classes without any
     for columns, others in (((), ()), ((x2, y2), (y2,))):
         gram = gradient_gram(model, x, y, *columns, loss=CROSS_ENTROPY)
         expected = class_stiffness(gram.cosine(), labels, *others, num_classes=8)
@@ -552,7 +552,7 @@ def test_class_stiffness_of_cosines_in_linear_time(model, shape, budget):
                                class_stiffness(gradient_gram(model, x, y, loss=CROSS_ENTROPY).cosine(), y), atol=1e-5)
 
 
-def test_a_zero_gradient_has_no_part_in_class_stiffness():
+def test_zero_gradients_are_not_counted_in_class_stiffness():
     model, (x, y) = straight_line(2.0, 1.0), (np.arange(6.0)[:, None], np.zeros((6, 1)))
     y[2] = 2 * x[2] + 1  # no residual
     labels = np.arange(6) % 2
@@ -575,16 +575,16 @@ def test_errors_of_cosine_class_stiffness(change, match):
         cosine_class_stiffness(classifier(), x, y, **{"labels": np.arange(6) % 3, "loss": CROSS_ENTROPY} | change)
 
 
-def test_a_measurement_repeated_is_compiled_and_the_same():
+def test_a_repeated_measurement_is_compiled_and_equal():
     model = classifier(layers.Dense(5, "tanh"), layers.LayerNormalization())
     x, y = examples(7)
     first, second, third = (gradient_gram(model, x, y, loss=CROSS_ENTROPY).products for _ in range(3))
     graphs = _CHECKED[model][0].graphs
-    assert [isinstance(graph, tuple) for graph in graphs.values()] == [True, False]  # of the features; of the products
+    assert [isinstance(graph, tuple) for graph in graphs.values()] == [True, False]  # features, products
     assert all(isinstance(graph, tuple) or callable(graph) for graph in graphs.values())
     np.testing.assert_allclose(second, first, rtol=1e-5, atol=1e-7)
     np.testing.assert_array_equal(third, second)
-    model.set_weights([w + 0.1 for w in model.get_weights()])  # a graph reads the weights as they are
+    model.set_weights([w + 0.1 for w in model.get_weights()])  # a graph reads the current weights
     fourth = gradient_gram(model, x, y, loss=CROSS_ENTROPY).products
     assert _CHECKED[model][0].graphs is graphs
     slow = gradient_gram(model, x, y, loss=CROSS_ENTROPY, method="jacobian").products
@@ -608,7 +608,7 @@ OUTSIDE = {"scale": 1.0}
 
 
 class ReadsPython(keras.Model):
-    """Its output depends on what its Python code reads, of its own and elsewhere."""
+    """Its output depends on values that its Python code reads, from itself and from elsewhere."""
 
     def __init__(self):
         super().__init__()
@@ -618,12 +618,12 @@ class ReadsPython(keras.Model):
         return self.dense(x**self.power * OUTSIDE["scale"])
 
 
-def test_what_the_models_code_reads_may_change_between_measurements():
+def test_values_read_by_a_models_code_may_change_between_measurements():
     model = ReadsPython()
     x, y = examples(6)
     model(x)
 
-    def copy_of(model):  # a measurement by another method would begin anew
+    def copy_of(model):  # measuring by another method would discard the graphs
         other = ReadsPython()
         other.power = model.power
         other(x)
@@ -674,8 +674,8 @@ def test_measuring_keeps_no_model_alive():
     assert gone() is None
 
 
-def sure(dtype, factor, activation=None):
-    """A network whose logits are that many times larger, so that 1 - p at the label is far below single precision."""
+def confident(dtype, factor, activation=None):
+    """A network whose logits are scaled by a factor, so that 1 - p at the label is far below single precision."""
     model = classifier(layers.Dense(20, "relu", dtype=dtype), layers.Dense(20, "tanh", dtype=dtype), dtype=dtype)
     model.layers[-1].activation = keras.activations.get(activation)
     model.layers[-1].kernel.assign(model.layers[-1].kernel * factor)
@@ -683,7 +683,7 @@ def sure(dtype, factor, activation=None):
 
 
 def plain_cross_entropy(y, logits):
-    """log(1 + sum over k != y of exp(z_k - z_y)), of which no term is a difference of numbers that are almost equal."""
+    """log(1 + sum over k != y of exp(z_k - z_y)), in which no nearly equal numbers are subtracted."""
     at_label = keras.ops.one_hot(y, logits.shape[1], dtype=logits.dtype)
     behind = logits - keras.ops.sum(logits * at_label, axis=1, keepdims=True)
     return keras.ops.log1p(keras.ops.sum(keras.ops.exp(behind) * (1 - at_label), axis=1))
@@ -694,14 +694,14 @@ def plain_cross_entropy(y, logits):
     (None, CROSS_ENTROPY), (None, keras.losses.CategoricalCrossentropy(from_logits=True)),
     ("softmax", "sparse_categorical_crossentropy"), ("softmax", "categorical_crossentropy"),
 ])
-def test_signs_of_a_sure_network(factor, activation, loss):
+def test_signs_of_a_confident_network(factor, activation, loss):
     x, _ = examples(40)
-    exact, single = sure("float64", factor), sure("float32", factor, activation)
+    exact, single = confident("float64", factor), confident("float32", factor, activation)
     exact.set_weights(single.get_weights())
     y = np.argmax(exact(x), axis=1)
     slow = definition.gradients(exact, plain_cross_entropy, x, y)
     norms = np.abs(slow).max(axis=1)
-    norms *= np.linalg.norm(slow / norms[:, None], axis=1)  # their squares have no double
+    norms *= np.linalg.norm(slow / norms[:, None], axis=1)  # their squares underflow even in double precision
     cosine = slow / norms[:, None]
     cosine = cosine @ cosine.T
     assert factor == 1 or norms.min() < {50: 1e-10, 400: 1e-80}[factor]
@@ -710,12 +710,12 @@ def test_signs_of_a_sure_network(factor, activation, loss):
         gram = gradient_gram(single, x, labels, loss=loss, method=method)
         np.testing.assert_array_equal(gram.sign(), np.sign(cosine))
         np.testing.assert_allclose(gram.cosine(), cosine, atol=1e-5)
-        np.testing.assert_allclose(gram.norms, norms, rtol=1e-3)  # 1 - p is e to the logits, which are rounded
+        np.testing.assert_allclose(gram.norms, norms, rtol=1e-3)  # exp of the rounded logits
 
 
-def test_the_products_of_sure_examples_are_as_single_precision_has_them():
+def test_products_of_confident_examples_may_underflow_but_not_their_signs():
     x, _ = examples(40)
-    model = sure("float32", 150)
+    model = confident("float32", 150)
     gram = gradient_gram(model, x, np.argmax(model(x), axis=1), loss=CROSS_ENTROPY)
     assert gram.norms.min() < 1e-30 and (gram.norms > 0).all()
     assert (gram.products == 0).any() and (gram.sign() != 0).all()
@@ -733,7 +733,7 @@ def test_a_loss_that_uses_the_weights_is_refused(method):
         gradient_gram(model, *examples(5), loss=loss, method=method)
 
 
-def test_a_layer_with_almost_no_gradient_is_not_trusted_later():
+def test_a_closed_form_checked_on_a_tiny_gradient_is_not_trusted_later():
     dense, gate = layers.Dense(4), keras.Variable(1e-4, trainable=False)
 
     class Gated(keras.layers.Layer):
@@ -751,7 +751,7 @@ def test_a_layer_with_almost_no_gradient_is_not_trusted_later():
     agree(model, x, y)
 
 
-def test_what_a_loss_reads_may_change_for_examples_that_no_check_sees():
+def test_values_read_by_a_loss_may_change_for_unchecked_examples():
     model, weight = classifier(layers.Dense(5, "tanh")), [1.0, 1.0, 1.0]
     x, _ = examples(12)
     y = np.repeat([0, 1, 2], 4)
@@ -769,14 +769,14 @@ def test_what_a_loss_reads_may_change_for_examples_that_no_check_sees():
 def test_a_gradient_that_is_not_finite_is_named(method):
     model = straight_line(2.0, 1.0)
 
-    def distance(y, prediction):  # its gradient is not defined where it is 0
+    def distance(y, prediction):  # its gradient is undefined at 0
         return keras.ops.sqrt(keras.ops.sum((y - prediction) ** 2, axis=-1))
 
     with pytest.raises(ValueError, match="the gradient of the loss of example 2 of x is nan; expected a finite number"):
         gradient_gram(model, [[1.0], [3.0], [0.0]], [[0.0], [0.0], [1.0]], loss=distance, method=method)
 
 
-def test_a_loss_of_ones_own_may_have_a_name_of_keras():
+def test_a_custom_loss_may_be_named_like_one_of_keras():
     model = classifier()
 
     def weighted_sparse_categorical_crossentropy(y, logits):

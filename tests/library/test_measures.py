@@ -1,4 +1,4 @@
-"""Each measure against values by hand and against its definition written as loops."""
+"""Each measure against values computed by hand and against its definition written as loops."""
 
 from unittest.mock import patch
 
@@ -179,10 +179,10 @@ def jackknife_by_loops(s, labels, num_classes, summary):
 @settings(max_examples=30, deadline=None)
 def test_jackknife_against_leaving_out_one_by_one(seed):
     rng = np.random.default_rng(seed)
-    labels = rng.permutation(np.repeat(np.arange(3), rng.integers(1, 7, 3)))  # classes of one and of two too
+    labels = rng.permutation(np.repeat(np.arange(3), rng.integers(1, 7, 3)))  # also classes of one or two examples
     s = rng.uniform(-1, 1, (len(labels), len(labels)))
     s = s + s.T
-    s[0], s[:, 0] = np.nan, np.nan  # a zero gradient
+    s[0], s[:, 0] = np.nan, np.nan  # as of a zero gradient
     expected = [jackknife_by_loops(s, labels, 4, summary) for summary in (within_class, between_classes)]
     np.testing.assert_allclose(jackknife_errors(s, labels, num_classes=4), expected, atol=1e-12)
 
