@@ -135,14 +135,14 @@ from stiffness import gradient_gram
 
 model, x, y = page.two_images(network)
 gram = gradient_gram(model, x, y)
-print(f"product {gram.products[0, 1]:.2f}, sign {gram.sign()[0, 1]:.0f}, cosine {gram.cosine()[0, 1]:.2f}")
+print(f"library:    product {gram.products[0, 1]:.2f}, sign {gram.sign()[0, 1]:+.0f}, cosine {gram.cosine()[0, 1]:.2f}")
 
 with tf.GradientTape() as tape:
     losses = keras.losses.sparse_categorical_crossentropy(y, model(x), from_logits=True)
 parts = tape.jacobian(losses, [weight.value for weight in model.trainable_weights])
 g1, g2 = (np.concatenate([np.ravel(part[i]) for part in parts]) for i in (0, 1))
 product, norms = g1 @ g2, np.linalg.norm(g1) * np.linalg.norm(g2)
-print(f"product {product:.2f}, sign {np.sign(product):.0f}, cosine {product / norms:.2f}")
+print(f"definition: product {product:.2f}, sign {np.sign(product):+.0f}, cosine {product / norms:.2f}")
 
 # %% [markdown]
 # ## The runs
