@@ -15,6 +15,7 @@ from stiffness import class_stiffness, gradient_gram
 from stiffness.engine import definition
 from stiffness.engine.engine import _CHECKED, Engine
 from stiffness.gram import cosine_class_stiffness
+from tests.library.marks import slow
 
 CROSS_ENTROPY = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
 
@@ -106,7 +107,7 @@ def test_first_order_change_of_the_loss():
         model.set_weights(weights)
 
 
-@pytest.mark.parametrize("activation", ["linear", "relu", "tanh", "gelu", "softmax", "softplus"])
+@pytest.mark.parametrize("activation", ["relu", "softmax", *slow("linear", "tanh", "gelu", "softplus")])
 @pytest.mark.parametrize("bias", [True, False])
 def test_closed_form_of_dense(activation, bias):
     model = classifier(layers.Dense(7, activation, use_bias=bias), layers.Dense(5, activation, use_bias=bias))
@@ -170,12 +171,12 @@ def test_the_jacobian_replaces_a_missing_closed_form(layer):
         gradient_gram(model, *examples(7), loss=CROSS_ENTROPY, method="closed-form")
 
 
-@pytest.mark.parametrize("method", ["closed-form", "jacobian"])
-def test_tiles_change_nothing(method):
+@pytest.mark.parametrize("method, budget", [("closed-form", 4000), ("jacobian", 20_000), *slow(("jacobian", 4000))])
+def test_tiles_change_nothing(method, budget):
     model, (x, y), (x2, y2) = classifier(layers.Dense(5, "tanh")), examples(23), examples(11, seed=1)
     for columns in ((), (x2, y2)):
         whole = gradient_gram(model, x, y, *columns, loss=CROSS_ENTROPY, method=method)
-        tiled = gradient_gram(model, x, y, *columns, loss=CROSS_ENTROPY, method=method, memory_budget=4000)
+        tiled = gradient_gram(model, x, y, *columns, loss=CROSS_ENTROPY, method=method, memory_budget=budget)
         np.testing.assert_allclose(tiled.products, whole.products, rtol=1e-4, atol=1e-6)
         np.testing.assert_allclose(tiled.norms2, whole.norms2, rtol=1e-5)
 
@@ -332,8 +333,10 @@ def everything(model):
 
 
 @pytest.mark.parametrize("where", ["nowhere", "loss", "layer"])
-@pytest.mark.parametrize("error", [ZeroDivisionError("stop"), KeyboardInterrupt("stop")], ids=["error", "interrupt"])
-@pytest.mark.parametrize("method", ["auto", "jacobian"])
+@pytest.mark.parametrize("error, method", [
+    (ZeroDivisionError("stop"), "auto"), (KeyboardInterrupt("stop"), "jacobian"),
+    *slow((KeyboardInterrupt("stop"), "auto"), (ZeroDivisionError("stop"), "jacobian")),
+], ids=lambda value: type(value).__name__ if isinstance(value, BaseException) else value)
 def test_all_state_is_left_unchanged(where, error, method):
     model, stop = fitted()
     model.layers[0].call = model.layers[0].call  # an instance attribute, as wrappers set it
@@ -440,8 +443,8 @@ def test_arguments_that_do_not_fit_are_named(change, error, match):
         gradient_gram(classifier(), **{"x": x, "y": y, "loss": CROSS_ENTROPY} | change)
 
 
-@pytest.mark.parametrize("method", ["auto", "jacobian"])
-@pytest.mark.parametrize("bad", [0, 1, 250])
+@pytest.mark.parametrize("bad, method", [
+    (0, "auto"), (250, "auto"), (1, "jacobian"), *slow((1, "auto"), (0, "jacobian"), (250, "jacobian"))])
 def test_the_first_loss_that_is_not_finite_is_named(bad, method):
     x, y = examples(300, (6,))
     x[bad], x[290] = np.inf, np.nan
@@ -451,12 +454,14 @@ def test_the_first_loss_that_is_not_finite_is_named(bad, method):
                           memory_budget=50_000)
 
 
-@pytest.mark.parametrize("model, shape", [
-    (lambda: classifier(layers.Dense(5, "tanh")), (6,)),
-    (lambda: classifier(layers.Conv2D(4, 3, activation="relu"), layers.Flatten(), inputs=(6, 6, 2)), (6, 6, 2)),
-    (lambda: classifier(layers.LSTM(4), inputs=(5, 3)), (5, 3)),
-])
-@pytest.mark.parametrize("method", ["auto", "jacobian"])
+DENSE = lambda: classifier(layers.Dense(5, "tanh")), (6,)
+IMAGE = lambda: classifier(layers.Conv2D(4, 3, activation="relu"), layers.Flatten(), inputs=(6, 6, 2)), (6, 6, 2)
+RECURRENT = lambda: classifier(layers.LSTM(4), inputs=(5, 3)), (5, 3)
+
+
+@pytest.mark.parametrize("model, shape, method", [
+    (*DENSE, "auto"), (*DENSE, "jacobian"), (*IMAGE, "auto"),
+    *slow((*IMAGE, "jacobian"), (*RECURRENT, "auto"), (*RECURRENT, "jacobian"))])
 def test_the_minimum_budget_in_the_error_suffices(model, shape, method):
     model, (x, y) = model(), examples(4, shape)
     with pytest.raises(ValueError, match="memory_budget is 100 bytes; one tile needs at least") as told:
@@ -493,9 +498,10 @@ def test_a_layer_without_gradient_on_the_first_examples_is_checked_on_others():
 # --- the layers' shares ---------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("method", ["auto", "jacobian"])
-@pytest.mark.parametrize("columns", [False, True])
-@pytest.mark.parametrize("budget", [2**30, 20_000])
+@pytest.mark.parametrize("method, columns, budget", [
+    ("auto", False, 20_000), ("auto", True, 20_000), ("jacobian", False, 2**30),
+    *slow(("auto", False, 2**30), ("auto", True, 2**30), ("jacobian", False, 20_000), ("jacobian", True, 2**30),
+          ("jacobian", True, 20_000))])
 def test_the_layers_add_up(method, columns, budget):
     model = classifier(layers.Dense(5, "tanh"), layers.PReLU(), layers.Dense(4, "tanh"))
     (x, y), other = examples(13), examples(7, seed=1) if columns else ()
@@ -530,9 +536,10 @@ def test_layers_are_kept_only_on_request():
     (lambda: classifier(layers.Dense(5, "tanh")), (6,)),
     (lambda: classifier(layers.Conv2D(4, 3, activation="tanh"), layers.BatchNormalization(), layers.Flatten(),
                         inputs=(6, 6, 2)), (6, 6, 2)),
-    (lambda: classifier(layers.Dense(4, "tanh"), layers.LSTM(4), inputs=(3, 2)), (3, 2)),
+    (lambda: classifier(layers.Dense(4, "tanh"), layers.PReLU()), (6,)),
     (lambda: classifier(layers.Embedding(5, 4), layers.Dense(4, "relu"), layers.Flatten(), inputs=(3,)), (3,)),
-    (lambda: classifier(layers.Dense(4, "tanh"), layers.Flatten(), inputs=(2, 9)), (2, 9)),
+    *slow((lambda: classifier(layers.Dense(4, "tanh"), layers.LSTM(4), inputs=(3, 2)), (3, 2)),
+          (lambda: classifier(layers.Dense(4, "tanh"), layers.Flatten(), inputs=(2, 9)), (2, 9))),
 ])
 @pytest.mark.parametrize("budget", [2**30, 60_000])
 def test_class_stiffness_of_cosines_in_linear_time(model, shape, budget):
@@ -689,10 +696,10 @@ def plain_cross_entropy(y, logits):
     return keras.ops.log1p(keras.ops.sum(keras.ops.exp(behind) * (1 - at_label), axis=1))
 
 
-@pytest.mark.parametrize("factor", [1, 50, 400])
+@pytest.mark.parametrize("factor", [400, *slow(1, 50)])
 @pytest.mark.parametrize("activation, loss", [
-    (None, CROSS_ENTROPY), (None, keras.losses.CategoricalCrossentropy(from_logits=True)),
-    ("softmax", "sparse_categorical_crossentropy"), ("softmax", "categorical_crossentropy"),
+    (None, CROSS_ENTROPY), ("softmax", "categorical_crossentropy"),
+    *slow((None, keras.losses.CategoricalCrossentropy(from_logits=True)), ("softmax", "sparse_categorical_crossentropy")),
 ])
 def test_signs_of_a_confident_network(factor, activation, loss):
     x, _ = examples(40)

@@ -12,16 +12,10 @@ from stiffness import class_stiffness, gradient_gram
 from stiffness.engine import definition
 from stiffness.engine.layers import Convolved, Factors, _axes, _kernel_gradients, _patches, rule_of
 from stiffness.gram import cosine_class_stiffness
+from tests.library.marks import slow
 
 CROSS_ENTROPY = keras.losses.SparseCategoricalCrossentropy(from_logits=True, dtype="float64")  # loses no precision
 TOLERANCE = {"float32": 1e-4, "float64": 1e-9}
-
-
-def slow(*cases):
-    """Cases of kinds that other cases cover, too."""
-    return [pytest.param(*(case if isinstance(case, tuple) else (case,)), marks=pytest.mark.slow) for case in cases]
-
-
 DTYPES = ["float32", *slow("float64")]
 
 
@@ -292,24 +286,26 @@ def test_a_closed_form_that_does_not_apply_is_detected():
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("make, shape", [
-    (lambda **k: layers.LayerNormalization(**k), (6,)),
     (lambda **k: layers.LayerNormalization(**k), (3, 6)),
-    (lambda **k: layers.LayerNormalization(axis=1, **k), (3, 6)),
     (lambda **k: layers.LayerNormalization(axis=[1, 2], **k), (3, 6)),
-    (lambda **k: layers.LayerNormalization(axis=[-1, -2], **k), (2, 3, 6)),
-    (lambda **k: layers.LayerNormalization(scale=False, **k), (3, 6)),
     (lambda **k: layers.LayerNormalization(center=False, **k), (3, 6)),
-    pytest.param(lambda **k: layers.LayerNormalization(rms_scaling=True, **k), (3, 6),
-                 marks=pytest.mark.filterwarnings("ignore:You passed `rms_scaling=True`, which is deprecated")),
     (lambda **k: layers.RMSNormalization(**k), (3, 6)),
-    (lambda **k: layers.RMSNormalization(axis=[1, 2], **k), (3, 6)),
     (lambda **k: layers.GroupNormalization(2, **k), (4, 4, 6)),
-    (lambda **k: layers.GroupNormalization(-1, **k), (4, 6)),
     (lambda **k: layers.GroupNormalization(3, center=False, **k), (6,)),
-    (lambda **k: layers.BatchNormalization(**k), (6,)),
     (lambda **k: layers.BatchNormalization(**k), (4, 4, 6)),
     (lambda **k: layers.BatchNormalization(axis=1, **k), (3, 6)),
     (lambda **k: layers.BatchNormalization(scale=False, **k), (3, 6)),
+    *slow(
+        (lambda **k: layers.LayerNormalization(**k), (6,)),
+        (lambda **k: layers.LayerNormalization(axis=1, **k), (3, 6)),
+        (lambda **k: layers.LayerNormalization(axis=[-1, -2], **k), (2, 3, 6)),
+        (lambda **k: layers.LayerNormalization(scale=False, **k), (3, 6)),
+        (lambda **k: layers.RMSNormalization(axis=[1, 2], **k), (3, 6)),
+        (lambda **k: layers.GroupNormalization(-1, **k), (4, 6)),
+        (lambda **k: layers.BatchNormalization(**k), (6,)),
+    ),
+    pytest.param(lambda **k: layers.LayerNormalization(rms_scaling=True, **k), (3, 6), marks=[
+        pytest.mark.slow, pytest.mark.filterwarnings("ignore:You passed `rms_scaling=True`, which is deprecated")]),
 ])
 def test_normalisation(make, shape, dtype):
     # `agrees` perturbs the statistics of BatchNormalization too
@@ -352,7 +348,7 @@ def test_reversible_embedding(tied, reverse, dtype):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("settings", [dict(), dict(value_dim=2, output_shape=5), dict(use_bias=False)])
+@pytest.mark.parametrize("settings", [dict(value_dim=2, output_shape=5), *slow(dict(), dict(use_bias=False))])
 def test_multi_head_attention(settings, dtype):
     inputs = keras.Input((4, 6), dtype=dtype)
     outputs = layers.MultiHeadAttention(2, 3, dtype=dtype, **settings)(inputs, inputs)
@@ -422,9 +418,10 @@ class Doubling(layers.Layer):
 
 
 @pytest.mark.parametrize("layer, shape", [
-    (lambda: layers.LSTM(4), (5, 4)), (lambda: layers.GRU(4), (5, 4)), (lambda: layers.SimpleRNN(4), (5, 4)),
-    (lambda: layers.Bidirectional(layers.LSTM(3)), (5, 4)), (lambda: layers.PReLU(), (4,)), (Doubling, (4,)),
-], ids=["LSTM", "GRU", "SimpleRNN", "Bidirectional", "PReLU", "custom"])
+    (lambda: layers.LSTM(4), (5, 4)), (lambda: layers.PReLU(), (4,)), (Doubling, (4,)),
+    *slow((lambda: layers.GRU(4), (5, 4)), (lambda: layers.SimpleRNN(4), (5, 4)),
+          (lambda: layers.Bidirectional(layers.LSTM(3)), (5, 4))),
+], ids=["LSTM", "PReLU", "custom", "GRU", "SimpleRNN", "Bidirectional"])
 def test_the_jacobian_is_used_for_that_layer_only(layer, shape, caplog):
     layer = layer()
     with caplog.at_level(logging.INFO, "stiffness"):
@@ -437,8 +434,9 @@ def test_the_jacobian_is_used_for_that_layer_only(layer, shape, caplog):
 
 
 @pytest.mark.parametrize("make", [
-    lambda: layers.Conv2D(3, 3), lambda: layers.DepthwiseConv2D(3), lambda: layers.SeparableConv2D(3, 3),
-    lambda: layers.LayerNormalization(), lambda: layers.EinsumDense("...x,xy->...y", 4, bias_axes="y"),
+    lambda: layers.Conv2D(3, 3), lambda: layers.LayerNormalization(),
+    *slow(lambda: layers.DepthwiseConv2D(3), lambda: layers.SeparableConv2D(3, 3),
+          lambda: layers.EinsumDense("...x,xy->...y", 4, bias_axes="y")),
 ])
 def test_frozen_variables_of_a_layer(make):
     built = make()
@@ -461,8 +459,9 @@ def test_dense_with_lora(shape):
 
 
 @pytest.mark.parametrize("make", [
-    lambda: layers.EinsumDense("ab,bc->ac", 5, "tanh"), lambda: layers.Conv2D(3, 3), lambda: layers.Embedding(7, 4),
-], ids=["EinsumDense", "Conv2D", "Embedding"])
+    lambda: layers.Conv2D(3, 3),
+    *slow(lambda: layers.EinsumDense("ab,bc->ac", 5, "tanh"), lambda: layers.Embedding(7, 4)),
+], ids=["Conv2D", "EinsumDense", "Embedding"])
 def test_other_layers_with_lora_use_the_jacobian(make):
     layer = make()
     shape = (6, 6, 2) if isinstance(layer, layers.Conv2D) else (4,)
@@ -558,7 +557,7 @@ def test_a_model_with_a_weight_of_its_own():
     agrees(model, x, y, method="auto")
 
 
-@pytest.mark.parametrize("policy, tolerance", [("mixed_float16", 2e-2), ("mixed_bfloat16", 1e-1)])
+@pytest.mark.parametrize("policy, tolerance", [("mixed_float16", 2e-2), *slow(("mixed_bfloat16", 1e-1))])
 def test_mixed_precision_accumulates_in_single_precision(policy, tolerance):
     model = keras.Sequential([keras.Input((6, 6, 2)), layers.Conv2D(3, 3, activation="tanh", dtype=policy),
                               layers.Flatten(dtype=policy), layers.LayerNormalization(dtype=policy),
