@@ -196,8 +196,8 @@ def cosine_class_stiffness(model, x, y=None, labels=None, x2=None, y2=None, labe
         if same_examples and labels2 is not None:
             raise ValueError("labels2 is given without x2; they are the labels of the examples in x2")
         labels = _class_indices("labels", rows[1] if labels is None else labels, len(rows[1]))
-        labels2 = labels if same_examples else _class_indices("labels2", columns[1] if labels2 is None else labels2,
-                                                                        len(columns[1]))
+        labels2 = labels if same_examples else _class_indices(
+            "labels2", columns[1] if labels2 is None else labels2, len(columns[1]))
         largest = max(labels.max(), labels2.max())
         num_classes = int(largest) + 1 if num_classes is None else num_classes
         if largest >= num_classes:

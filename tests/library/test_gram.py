@@ -265,7 +265,7 @@ def test_the_model_is_left_unchanged(fails):
     (dict(loss=None), "not compiled with a loss"),
     (dict(x2=np.zeros((2, 6))), "x2 is given alone"),
     (dict(memory_budget=10), r"memory_budget is 10 bytes; one tile needs at least \d+"),
-    (dict(loss=lambda t, p: keras.ops.mean(p)), "one value an example"),
+    (dict(loss=lambda t, p: keras.ops.mean(p)), "one value per example"),
     (dict(x=np.array([[1.0] * 6] * 3 + [[np.nan] * 6] + [[1.0] * 6] * 2)), "the loss of example 3 of x is nan"),
 ])
 def test_errors_name_the_offender(change, match):
@@ -431,7 +431,7 @@ INTEGERS = np.arange(36).reshape(6, 6) % 5
     (dict(y=None), ValueError, "y is missing; only a data set"),
     (dict(x=tf.data.Dataset.from_tensor_slices((np.ones((6, 6)), np.zeros(6, int), np.ones(6))).batch(2), y=None),
      ValueError, "sample weights have no part in the measure"),
-    (dict(x=tf.data.Dataset.from_tensor_slices(np.ones((6, 6))).batch(2), y=None), ValueError, "other elements than"),
+    (dict(x=tf.data.Dataset.from_tensor_slices(np.ones((6, 6))).batch(2), y=None), ValueError, "whose elements are no"),
     (dict(x=tf.data.Dataset.from_tensor_slices((np.ones((0, 6)), np.zeros(0, int))).batch(2), y=None), ValueError,
      "x is empty"),
     (dict(x=tf.data.Dataset.from_tensor_slices((np.ones((6, 6)), np.zeros(6, int))).batch(2)), ValueError,
@@ -699,7 +699,8 @@ def plain_cross_entropy(y, logits):
 @pytest.mark.parametrize("factor", [400, *slow(1, 50)])
 @pytest.mark.parametrize("activation, loss", [
     (None, CROSS_ENTROPY), ("softmax", "categorical_crossentropy"),
-    *slow((None, keras.losses.CategoricalCrossentropy(from_logits=True)), ("softmax", "sparse_categorical_crossentropy")),
+    *slow((None, keras.losses.CategoricalCrossentropy(from_logits=True)),
+          ("softmax", "sparse_categorical_crossentropy")),
 ])
 def test_signs_of_a_confident_network(factor, activation, loss):
     x, _ = examples(40)

@@ -25,8 +25,8 @@ def examples_of(x_name, x, y_name, y, model):
         if not batches:
             raise ValueError(f"{x_name} is empty; expected a data set of (x, y) batches")
         if not isinstance(batches[0], tuple) or len(batches[0]) != 2:
-            raise ValueError(f"{x_name} is a data set of other elements than batches (x, y); sample weights have no "
-                             "part in the measure: drop them with .map(lambda x, y, weights: (x, y))")
+            raise ValueError(f"{x_name} is a data set whose elements are no (x, y) batches; sample weights have no "
+                             "part in the measure, drop them with .map(lambda x, y, weights: (x, y))")
         x, y = (keras.tree.map_structure(lambda *parts: np.concatenate(parts), *part) for part in zip(*batches))
     elif x is None:
         raise ValueError(f"{x_name} is missing; expected an array of examples")
@@ -121,7 +121,7 @@ def per_example_loss(loss, model):
         values = ops.convert_to_tensor(loss(y_true, y_pred))
         if values.ndim == 0 or values.shape[0] != n:
             raise ValueError(f"loss returned shape {tuple(values.shape)} for {n} examples; "
-                             "expected one value an example")
+                             "expected one value per example")
         if values.ndim == 1:
             return values
         counted = ops.ones(values.shape, values.dtype)  # 0 for positions that are masked or ignored
@@ -286,6 +286,6 @@ def check_norms(squares, start, x_name):
     bad = np.flatnonzero(~np.isfinite(squares))
     if len(bad):
         raise NotFinite(f"the squared norm of the gradient of example {start + bad[0]} of {x_name} is "
-                        f"{squares[bad[0]]} in {squares.dtype} ({len(bad)} of {len(squares)} examples at once): the "
-                        "model's weights or activations are too large, or a function in it has no gradient there; look "
-                        "for a weight that has diverged")
+                        f"{squares[bad[0]]} in {squares.dtype} (not finite for {len(bad)} of {len(squares)} examples "
+                        "measured together): the model's weights or activations are too large, or a function in it "
+                        "has no gradient there; look for a weight that has diverged")
