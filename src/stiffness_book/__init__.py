@@ -6,7 +6,7 @@ from importlib.metadata import PackageNotFoundError, requires, version
 
 def _missing():
     """The packages of the extra `book` that are not installed."""
-    for requirement in requires("stiffness"):
+    for requirement in requires("stiffness") or ():
         if re.search(r"""extra == ['"]book['"]""", requirement):
             name = re.match(r"[\w.-]+", requirement)[0]
             try:

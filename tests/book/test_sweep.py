@@ -225,8 +225,9 @@ def scheduler(tmp_path):
 
     def dask(*arguments, **environment):
         command = [sys.executable, "-m", "distributed.cli.dask_" + arguments[0], *arguments[1:]]
-        processes.append(subprocess.Popen(command, cwd=tmp_path, env=os.environ | environment,
-                                          stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL))
+        with open(tmp_path / f"{arguments[0]}-{len(processes)}.log", "w") as log:  # to be read when a test fails
+            processes.append(subprocess.Popen(command, cwd=tmp_path, env=os.environ | environment,
+                                              stdout=log, stderr=log))
 
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
