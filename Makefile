@@ -20,13 +20,14 @@ help:  ## list the commands
 
 env: $(READY)  ## create the environment in .venv from requirements.lock
 
-# The stamp comes last: an interrupted installation is done again.
+# The stamp comes last: an interrupted installation is done again. Bytecode is compiled once, as every kernel and worker
+# would compile TensorFlow anew where Python is told to write none.
 $(READY): requirements.lock pyproject.toml
 	@$(PYTHON) -c '$(SUPPORTED)' 2>/dev/null || { echo "This book needs Python 3.11, 3.12 or 3.13, and '$(PYTHON)' is $$($(PYTHON) --version 2>/dev/null || echo missing): install one and name it, for example: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
 	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || { echo "$(PYTHON) cannot create environments because its venv or ensurepip module is missing: install it (on Debian and Ubuntu: apt install python$$($(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])')-venv) and try again."; exit 1; }
 	$(PYTHON) -m venv --clear .venv
 	$(RUN) -m pip install --quiet --disable-pip-version-check "$$(grep -o '^uv==[^ ]*' requirements.lock)"
-	$(RUN) -m uv pip sync --quiet --python $(RUN) --require-hashes requirements.lock
+	$(RUN) -m uv pip sync --quiet --compile-bytecode --python $(RUN) --require-hashes requirements.lock
 	$(RUN) -m uv pip install --quiet --python $(RUN) --no-deps --no-build-isolation -e .
 	@touch $@
 
