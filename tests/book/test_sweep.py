@@ -22,11 +22,12 @@ TINY = {"dataset": "digits", "network": "fc-16", "probe_size": 30, "train_size":
 RUNS = [Experiment(**TINY, seed=seed) for seed in range(3)]
 LONG = [Experiment(**TINY | {"stages": (0, 10**6)}, seed=seed) for seed in range(3)]
 SWEEP = """\
-import sys
+import signal, sys
 from stiffness_book import sweep
 from stiffness_book.experiment import Experiment
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # what a shell starts in the background ignores it
     try:
         sweep.compute_missing([Experiment(**settings) for settings in {settings}], progress=False)
     except KeyboardInterrupt:
