@@ -277,14 +277,13 @@ def check_finite(losses, scales, start, x_name):
                              "number: look at its input and label, and at the weights")
 
 
-def check_norms(squares, scales, start, x_name):
-    """Raises NotFinite for squared norms that are infinite or NaN. squares, scales: (n,), of the gradients.
+def check_norms(squares, start, x_name):
+    """Raises NotFinite for squared norms that are infinite or NaN. squares: (n,).
 
-    By the Cauchy-Schwarz inequality all products are finite if the squared norms are. A scale of 0 is another case: the
-    gradient is too small for the precision of the loss, and its products are NaN.
+    By the Cauchy-Schwarz inequality all products are finite if the squared norms are.
     """
     squares = ops.convert_to_numpy(squares)
-    bad = np.flatnonzero(~np.isfinite(squares) & (scales != 0))
+    bad = np.flatnonzero(~np.isfinite(squares))
     if len(bad):
         raise NotFinite(f"the squared norm of the gradient of example {start + bad[0]} of {x_name} is "
                         f"{squares[bad[0]]} in {squares.dtype} (not finite for {len(bad)} of {len(squares)} examples "
