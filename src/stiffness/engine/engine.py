@@ -142,7 +142,8 @@ class Engine:
         found = [ops.reshape(ops.cast(gradient, precise), (len(y), -1)) for gradient in found]
         largest = functools.reduce(ops.maximum, [ops.max(ops.abs(gradient), axis=1) for gradient in found])
         steps = ops.round(ops.log2(ops.where(largest == 0, 1, largest)) / SCALE_STEP)
-        steps = ops.maximum(steps, math.ceil(np.log2(np.finfo(precise).tiny) / SCALE_STEP))  # a scale is never 0
+        # no subnormal scale, which is flushed to 0
+        steps = ops.maximum(steps, math.ceil(np.log2(np.finfo(precise).tiny) / SCALE_STEP))
         scales = 2 ** (SCALE_STEP * steps)
         values = sum(ops.cast(ops.sum(output * ops.cast(gradient / scales[:, None], output.dtype), axis=1), precise)
                      for output, gradient in zip(outputs, found))
