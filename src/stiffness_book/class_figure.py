@@ -41,7 +41,7 @@ class ClassFigure:
     @property
     def last(self):
         """The step of the last stage that was measured."""
-        return int(self.table.loc[self.table["quantity"] != "diverged", "step"].max())
+        return summaries.first_and_last(self.table)[-1]
 
     def panels(self, stages):
         """The matrices by sign at some of the stages, side by side; without those that no run reached."""

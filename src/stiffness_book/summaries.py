@@ -54,6 +54,12 @@ def loss_curves(table, quantities):
     return curves.assign(**np.exp(curves[["mean", "low", "high"]]))
 
 
+def first_and_last(table):
+    """The steps of the first and the last stage that were measured; a run that diverged has a row later than that."""
+    steps = table.loc[table["quantity"] != "diverged", "step"]
+    return int(steps.min()), int(steps.max())
+
+
 def at(table, quantity, step):
     """The quantity at one stage: mean, low, high, seeds."""
     chosen = table[(table["quantity"] == quantity) & (table["step"] == step)]

@@ -18,7 +18,7 @@ _RUN = ["dataset", "target_loss", "learning_rate", "seed"]
 
 def losses_at_the_onset(dataset, table):
     """The losses and accuracies at the onset of over-fitting and at the last stage."""
-    start, last = summaries.onset(table), _stages(table)[-1]
+    start, last = summaries.onset(table), summaries.first_and_last(table)[-1]
     train, validation = (summaries.loss_curves(table, [f"{name}_loss"]).set_index("step")["mean"]
                          for name in ("train", "validation"))
     accuracy = [interval(summaries.at(table, "validation_accuracy", step), percent) for step in (start, last)]
@@ -67,7 +67,7 @@ def lowest_in_single_precision(dataset, table):
 def over_fitting_within_classes(table):
     """Accuracy, losses and within-class stiffness at the lowest validation loss and at the last stage."""
     validation = summaries.loss_curves(table, ["validation_loss"]).set_index("step")["mean"]
-    best, last = validation.idxmin(), _stages(table)[-1]
+    best, last = validation.idxmin(), summaries.first_and_last(table)[-1]
     within = [interval(summaries.at(table, "within_class_sign", step)) for step in (best, last)]
     accuracy = interval(summaries.at(table, "validation_accuracy", last), percent)
     return (f"After {last:,} steps the networks read {accuracy} of the validation images correctly. Their validation "
@@ -79,7 +79,7 @@ def cosines_from_first_to_last(table):
     """The cosine stiffness at the first and at the last stage."""
     within, between = (
         " to ".join(interval(summaries.at(table, f"{summary}_cosine", step), signed3)
-                    for step in _stages(table)) for summary in SUMMARIES)
+                    for step in summaries.first_and_last(table)) for summary in SUMMARIES)
     return f"From the first stage to the last it goes from {within} within classes, and from {between} between them."
 
 
@@ -94,7 +94,7 @@ def harmful_pairs(matrices, step):
 
 def three_stages(table):
     """Accuracy at the last stage, and sign stiffness at the first, at the lowest validation loss and at the last."""
-    best, (first, last) = summaries.onset(table), _stages(table)
+    best, (first, last) = summaries.onset(table), summaries.first_and_last(table)
     accuracy = interval(summaries.at(table, "validation_accuracy", last), percent)
     within, between = ([interval(summaries.at(table, f"{summary}_sign", step)) for step in (first, best, last)]
                        for summary in SUMMARIES)
@@ -116,7 +116,7 @@ def extreme_pairs(matrices, step):
 
 def the_same_of_every_image(table, num_classes):
     """Whether the networks come to give every image the same answer, and what that makes of the cosines."""
-    last = _stages(table)[-1]
+    last = summaries.first_and_last(table)[-1]
     within = summaries.stiffness_curves(table, ["within_class_cosine"]).set_index("step")["mean"]
     alike = [step for step in within.index if (within.loc[step:] > 0.99).all()]
     accuracy = interval(summaries.at(table, "validation_accuracy", last), percent)
@@ -135,7 +135,7 @@ def the_same_of_every_image(table, num_classes):
 
 def labels_by_heart(table, train_size):
     """How many permuted labels the second network has learnt, and its stiffness then."""
-    last = _stages(table)[-1]
+    last = summaries.first_and_last(table)[-1]
     known = interval(summaries.at(table, "train_accuracy", last), percent)
     within, between = (interval(summaries.at(table, f"{summary}_sign", last)) for summary in SUMMARIES)
     return (f"The networks trained on {train_size:,} images know {known} of their permuted labels after {last:,} "
@@ -184,7 +184,7 @@ def strongest_super_classes(by_sign, matrices, super_classes, agreement):
 
 def validation_at_the_end(table):
     """The lowest validation loss, the last one, and the accuracy at the last stage."""
-    last = _stages(table)[-1]
+    last = summaries.first_and_last(table)[-1]
     validation = summaries.loss_curves(table, ["validation_loss"]).set_index("step")["mean"]
     accuracy = interval(summaries.at(table, "validation_accuracy", last), percent)
     return (f"The validation loss is lowest after {validation.idxmin():,} steps, at {validation.min():.2f}; after "
@@ -434,12 +434,6 @@ def images_against_seeds(tables):
     return (_table(["data", "stiffness", "images", "from the images", "from the seed"], rows),
             f"Rows of the table above in which the choice of images moves the number more than the seed does: "
             f"{'; '.join(told) or 'none'}.")
-
-
-def _stages(table):
-    """The steps of the first and the last stage that were measured; a run that diverged has a row later than that."""
-    steps = table.loc[table["quantity"] != "diverged", "step"]
-    return int(steps.min()), int(steps.max())
 
 
 def _table(head, rows):
