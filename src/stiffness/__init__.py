@@ -24,13 +24,18 @@ __all__ = [
     "cosine_class_stiffness",
     "critical_length",
     "gradient_gram",
+    "gradient_norms",
+    "nearest_gradients",
     "stiffness_vs_distance",
     "within_class",
     "zero_crossing",
 ]
 
-_NEEDS_KERAS = {"gradient_gram": "stiffness.gram", "cosine_class_stiffness": "stiffness.gram",
-                "StiffnessCallback": "stiffness.callback"}
+_NEEDS_KERAS = {
+    **dict.fromkeys(["cosine_class_stiffness", "gradient_gram", "gradient_norms", "nearest_gradients"],
+                    "stiffness.gram"),
+    "StiffnessCallback": "stiffness.callback",
+}
 
 
 def __getattr__(name):

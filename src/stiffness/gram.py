@@ -7,7 +7,6 @@ its own activations. The closed forms of the other kinds of layers are in `stiff
 """
 
 import threading
-from collections import Counter
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -16,15 +15,14 @@ import keras
 import numpy as np
 from keras import ops
 
-from stiffness.engine import autodiff
+from stiffness.engine.backend import backend
 from stiffness.engine.engine import Engine, restored_state, slices_of
-from stiffness.engine.examples import NotFinite, check_norms, examples_of, is_dataset, per_example_loss, take
-from stiffness.measures import _class_indices
+from stiffness.engine.examples import NotFinite, brings_labels, bytes_of, count_of, examples_of
+from stiffness.engine.losses import Losses
+from stiffness.engine.tiles import all_products, block_of, largest_of_each_row, root, unit_sums
+from stiffness.measures import class_indices
 
 METHODS = ("auto", "closed-form", "jacobian")
-LARGEST_BLOCK = 1024  # examples along a side of a tile; larger tiles are no faster
-SMALLEST_BLOCK = 375  # smaller tiles make the matrix products slower, so only a small memory budget leads to them
-BLOCKS = 8  # per side of a symmetric matrix; the tiles that are computed then cover 9/16 of it
 
 # A measurement temporarily replaces the calls of the model's layers and changes the precision of matrix products, so
 # the measurements of a process run one after another.
@@ -48,13 +46,13 @@ class Gram:
     scaled_norms: np.ndarray
     scaled_norms2: np.ndarray
     symmetric: bool  # whether rows and columns are the same examples
-    method: str  # "closed-form", "jacobian", or "closed-form and jacobian"
+    ways: dict  # label of a layer -> how its gradients were computed
     shares: dict = field(default_factory=dict)
     scaled_layers: dict = field(default_factory=dict)
 
     def __repr__(self):
         n, m = self.scaled.shape
-        return f"Gram({n} x {m}, {self.method}{', symmetric' if self.symmetric else ''})"
+        return f"Gram({n} x {m}, {', '.join(sorted(set(self.ways.values())))}{'; symmetric' if self.symmetric else ''})"
 
     @cached_property
     def products(self):
@@ -102,7 +100,7 @@ class Gram:
 
 
 def gradient_gram(model, x, y=None, x2=None, y2=None, *, loss=None, method="auto", memory_budget=2 * 2**30,
-                  per_layer=False):
+                  per_layer=False, verbose="auto"):
     """Gram matrix of the per-example loss gradients (equation `gradient`).
 
     products[i, j] = g_i . g_j with g_i = dL_i/dW, W being all trainable variables of the model. L_i is the unreduced
@@ -122,6 +120,7 @@ def gradient_gram(model, x, y=None, x2=None, y2=None, *, loss=None, method="auto
             differentiation of every example. "auto" uses closed forms, and the jacobian for the variables without one.
         memory_budget: bytes for intermediate values; the result itself is not counted.
         per_layer: whether to keep each layer's own matrix, `Gram.layers`.
+        verbose: 1 shows the progress, 0 does not, "auto" does if the measurement takes long.
 
     Returns:
         `Gram`, whose products are float32, or float64 for a float64 model.
@@ -149,15 +148,87 @@ def gradient_gram(model, x, y=None, x2=None, y2=None, *, loss=None, method="auto
     >>> model.set_weights([np.array([[2.0]]), np.array([1.0])])  # f(x) = 2 x + 1
     >>> gram = gradient_gram(model, np.array([[1.0], [-2.0]]), np.array([[0.0], [1.0]]), loss="mse")
     >>> gram
-    Gram(2 x 2, closed-form, symmetric)
+    Gram(2 x 2, closed form; symmetric)
     >>> gram.products.tolist()  # of the gradients (6, 6) and (16, -8)
     [[72.0, 48.0], [48.0, 320.0]]
     >>> print(gram.cosine().round(2))
     [[1.   0.32]
      [0.32 1.  ]]
     """
+    budget = bytes_of(memory_budget)
     with _measuring(model, x, y, x2, y2, loss, method) as (engine, rows, columns):
-        return _tiled(engine, rows, columns, memory_budget, per_layer)
+        found = all_products(engine, rows, columns, budget, per_layer, verbose)
+        return Gram(found.scaled, found.scales, found.scales2, root(found.squares), root(found.squares2),
+                    columns is None, engine.ways, found.shares, found.layers)
+
+
+def gradient_norms(model, x, y=None, *, loss=None, method="auto", memory_budget=2 * 2**30):
+    """(n,): |g_i|, the norms of the per-example loss gradients (equation `gradient`), in units of loss / weight.
+
+    They are those of `gradient_gram(model, x, y).norms`, without the products: the time is linear in n. The arguments
+    and errors are those of `gradient_gram`.
+
+    >>> import keras
+    >>> import numpy as np
+    >>> from stiffness import gradient_norms
+    >>> model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
+    >>> model.set_weights([np.array([[2.0]]), np.array([1.0])])  # f(x) = 2 x + 1
+    >>> gradient_norms(model, np.array([[1.0], [-2.0]]), np.array([[0.0], [1.0]]), loss="mse").round(2).tolist()
+    [8.49, 17.89]
+    """
+    budget = bytes_of(memory_budget)
+    with _measuring(model, x, y, None, None, loss, method) as (engine, rows, _):
+        n = count_of(rows[1])
+        size, _, _ = engine.plan(budget, n, 1, n)
+        blocks = [block_of(engine, rows, where, "x") for where in slices_of(n, size)]
+        return np.concatenate([root(block.squares) * block.scales for block in blocks])
+
+
+def nearest_gradients(model, x, y=None, x2=None, y2=None, *, k=10, by="cosine", largest=True, loss=None, method="auto",
+                      memory_budget=2 * 2**30, verbose="auto"):
+    """For each example of x, the k examples of x2 whose loss gradients are most like its own, or most opposed to it.
+
+    A step on those lowers, or raises, its loss the most. Only k columns for each row are kept, so x2 may be large.
+
+    Args:
+        k: how many; at most the number of examples of x2.
+        by: "cosine" (equation `cosine`) or "product", g_i . g_j (equation `gradient`), which favours large gradients.
+        largest: False for the smallest values: the examples that are most opposed.
+        All other arguments are those of `gradient_gram`. x2 None: the other examples of x.
+
+    Returns:
+        (values, indices): (n, k) each, the nearest first. NaN and -1 where an example has fewer than k others with a
+        value: a zero gradient has no cosine.
+
+    Raises:
+        As `gradient_gram`; ValueError for k or by out of range.
+
+    >>> import keras
+    >>> import numpy as np
+    >>> from stiffness import nearest_gradients
+    >>> model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
+    >>> model.set_weights([np.array([[2.0]]), np.array([1.0])])
+    >>> x, y = np.array([[1.0], [-2.0], [3.0]]), np.array([[0.0], [1.0], [1.0]])
+    >>> values, indices = nearest_gradients(model, x, y, k=1, loss="mse")
+    >>> indices.tolist(), values.round(2).tolist()
+    ([[2], [2], [0]], [[0.89], [0.71], [0.89]])
+    """
+    if by not in ("cosine", "product"):
+        raise ValueError(f"by is {by!r}; expected 'cosine' or 'product'")
+    budget, factor = bytes_of(memory_budget), 1 if largest else -1
+
+    def value_of(left, right, products):
+        if by == "product":
+            return factor * products.astype(float) * left.scales[:, None] * right.scales
+        norms, norms2 = (np.where(block.squares > 0, root(block.squares), np.nan) for block in (left, right))
+        return factor * np.clip(products / norms[:, None] / norms2, -1, 1)
+
+    with _measuring(model, x, y, x2, y2, loss, method) as (engine, rows, columns):
+        most = count_of(rows[1]) - 1 if columns is None else count_of(columns[1])
+        if not 1 <= k <= most:
+            raise ValueError(f"k is {k}; expected 1 to {most}, the number of examples to choose from")
+        values, indices = largest_of_each_row(engine, rows, columns, budget, k, value_of, verbose)
+    return factor * values, indices
 
 
 def cosine_class_stiffness(model, x, y=None, labels=None, x2=None, y2=None, labels2=None, *, loss=None,
@@ -171,7 +242,7 @@ def cosine_class_stiffness(model, x, y=None, labels=None, x2=None, y2=None, labe
     `class_stiffness(gradient_gram(...).cosine(), labels, labels2)`; zero gradients are not counted.
 
     Args:
-        labels, labels2: (n,) and (m,) class indices of the examples x and x2. None means y and y2.
+        labels, labels2: (n,) and (m,) class indices of the examples x and x2, or one-hot rows. None means y and y2.
         num_classes: the number of classes Nc; None means the largest label + 1.
         All other arguments are those of `gradient_gram`.
 
@@ -191,22 +262,23 @@ def cosine_class_stiffness(model, x, y=None, labels=None, x2=None, y2=None, labe
     >>> cosine_class_stiffness(model, x, y, labels=[0, 0, 1], loss="mse").round(2).tolist()
     [[0.32, 0.8], [0.8, nan]]
     """
+    budget = bytes_of(memory_budget)
     with _measuring(model, x, y, x2, y2, loss, method) as (engine, rows, columns):
         same_examples = columns is None
         if same_examples and labels2 is not None:
             raise ValueError("labels2 is given without x2; they are the labels of the examples in x2")
-        labels = _class_indices("labels", rows[1] if labels is None else labels, len(rows[1]))
-        labels2 = labels if same_examples else _class_indices(
-            "labels2", columns[1] if labels2 is None else labels2, len(columns[1]))
+        labels = class_indices("labels", rows[1] if labels is None else labels, count_of(rows[1]))
+        labels2 = labels if same_examples else class_indices(
+            "labels2", columns[1] if labels2 is None else labels2, count_of(columns[1]))
         largest = max(labels.max(), labels2.max())
         num_classes = int(largest) + 1 if num_classes is None else num_classes
         if largest >= num_classes:
             raise ValueError(f"label {largest} is out of range for num_classes {num_classes}")
         kept = (1 if same_examples else 2) * num_classes * engine.length * engine.dtype.itemsize
         n = max(len(labels), len(labels2))
-        block, _ = engine.plan(memory_budget, n, n, kept)  # in large blocks each class has many examples
-        sums, counts = _sums_of_unit_gradients(engine, rows, labels, num_classes, block, "x")
-        sums2, counts2 = (sums, counts) if same_examples else _sums_of_unit_gradients(
+        block, _, _ = engine.plan(budget, n, n, n, kept)  # in large blocks each class has many examples
+        sums, counts = unit_sums(engine, rows, labels, num_classes, block, "x")
+        sums2, counts2 = (sums, counts) if same_examples else unit_sums(
             engine, columns, labels2, num_classes, block, "x2")
     C = sum((one @ other.T).astype(float) for one, other in zip(sums, sums2))
     pairs = np.outer(counts, counts2)
@@ -217,28 +289,10 @@ def cosine_class_stiffness(model, x, y=None, labels=None, x2=None, y2=None, labe
     return np.divide(C, pairs, out=np.full_like(C, np.nan), where=pairs > 0)
 
 
-def _sums_of_unit_gradients(engine, examples, labels, num_classes, block, x_name):
-    """([(num_classes, p)] for each part of p weights, (num_classes,): how many gradients of each class are not 0)."""
-    sums, counts = None, np.zeros(num_classes, int)
-    for c in slices_of(len(labels), block):
-        layers, _ = engine.features(*take(examples, c), c.start, x_name)  # a unit gradient needs no scale
-        features = [feature for parts in layers.values() for feature in parts]
-        sums = sums or [np.zeros((num_classes, feature.length()), engine.dtype) for feature in features]
-        squares = ops.convert_to_numpy(sum(feature.squares() for feature in features))
-        check_norms(squares, c.start, x_name)
-        norms = _root(squares)
-        for label in np.unique(labels[c]):
-            members = np.flatnonzero((labels[c] == label) & (norms > 0))
-            counts[label] += len(members)
-            for total, feature in zip(sums, features):
-                total[label] += ops.convert_to_numpy(feature.weighted_sum(members, 1 / norms[members]))
-    return sums, counts
-
-
 @contextmanager
 def _measuring(model, x, y, x2, y2, loss, method):
     """Checks the arguments and yields (engine, rows, columns). Restores the model's state afterwards."""
-    autodiff.check_eager()
+    backend.check_eager()
     if method not in METHODS:
         raise ValueError(f"method is {method!r}; expected one of {', '.join(METHODS)}")
     if not isinstance(model, keras.layers.Layer):
@@ -247,13 +301,13 @@ def _measuring(model, x, y, x2, y2, loss, method):
         raise ValueError("model is not built; call it on an example first, or give it an Input")
     if not model.trainable_variables:
         raise ValueError("model has no trainable variables, so the loss has no gradient; check its trainable flags")
-    if (x2 is None) != (y2 is None) and not is_dataset(x2):
+    if (x2 is None) != (y2 is None) and not brings_labels(x2):
         raise ValueError(f"{'x2' if y2 is None else 'y2'} is given alone; the columns need both x2 and y2")
-    loss = per_example_loss(loss, model)
+    losses = Losses(model, loss)
     rows = examples_of("x", x, "y", y, model)
     columns = None if x2 is None else examples_of("x2", x2, "y2", y2, model)
-    with MEASURING, _not_trained(model), restored_state(model), autodiff.full_precision():
-        yield Engine(model, loss, rows, columns, method), rows, columns
+    with MEASURING, _not_trained(model), restored_state(model), backend.full_precision():
+        yield Engine(model, losses, rows, columns, method), rows, columns
 
 
 @contextmanager
@@ -276,89 +330,3 @@ def step_of(model):
     """The number of optimizer steps that the model has taken; None where it has no optimizer."""
     optimizer = getattr(model, "optimizer", None)
     return None if optimizer is None else int(ops.convert_to_numpy(ops.copy(optimizer.iterations.value)))
-
-
-# --- tiles ----------------------------------------------------------------------------------------------------------
-
-
-def _tiled(engine, rows, columns, memory_budget, per_layer):
-    """The Gram matrix, tile by tile. The features of as many blocks of rows as the budget allows are kept in memory;
-    each block of columns is multiplied with all of them, and so is computed once for each group of row blocks."""
-    symmetric = columns is None
-    columns = rows if symmetric else columns
-    n, m = len(rows[1]), len(columns[1])
-    # of a symmetric matrix only the tiles on and above the diagonal are computed, which saves more with more blocks
-    several = min(max(n // SMALLEST_BLOCK, 1), BLOCKS) if symmetric else 1
-    block, held = engine.plan(memory_budget, max(n, m), largest=min(-(-n // several), LARGEST_BLOCK),
-                              by_layer=per_layer)
-    row_blocks = slices_of(n, block)
-    column_blocks = row_blocks if symmetric else slices_of(m, block)
-    products = np.empty((n, m), engine.dtype)
-    squares, squares2 = np.zeros(n, engine.dtype), np.zeros(m, engine.dtype)
-    scales, scales2 = np.zeros(n), np.zeros(m)
-    layers, traces = {}, Counter()
-
-    def fill(group):  # a function, so that its features are freed before the next group's are computed
-        lefts = []
-        for r in row_blocks[group]:
-            left, scales[r] = engine.features(*take(rows, r), r.start, "x")
-            lefts.append((r, left))
-            if not symmetric:
-                squares[r] = _squares(left, scales[r], traces, r.start, "x")
-        for c in column_blocks[group.start :] if symmetric else column_blocks:
-            kept = [left for r, left in lefts if symmetric and r == c]
-            if kept:
-                right = kept[0]
-            else:
-                right, scales2[c] = engine.features(*take(columns, c), c.start, "x" if symmetric else "x2")
-            if not symmetric and group.start == 0:
-                squares2[c] = _squares(right, scales2[c], Counter(), c.start, "x2")
-            for r, left in lefts:
-                if symmetric and c.start < r.start:
-                    continue
-                of_rows = symmetric and r == c
-                total, parts = engine.products(left, right, _whole if per_layer else ops.diagonal if of_rows else None)
-                if of_rows:
-                    check_norms(ops.diagonal(total), r.start, "x")
-                _place(products, r, c, total, symmetric)
-                for label, part in parts.items():
-                    if per_layer:
-                        _place(layers.setdefault(label, np.zeros((n, m), engine.dtype)), r, c, part, symmetric)
-                    if of_rows:
-                        squared = ops.convert_to_numpy(ops.diagonal(part) if per_layer else part)
-                        traces[label] += float(squared @ scales[r]**2)
-
-    for group in slices_of(len(row_blocks), held):
-        fill(group)
-    if symmetric:
-        squares = squares2 = products.diagonal().copy()
-        scales2 = scales
-    trace = sum(traces.values())
-    shares = {label: part / trace for label, part in traces.items()} if trace else {}
-    used = " and ".join(["closed-form"] * bool(engine.groups) + ["jacobian"] * bool(engine.rest))
-    return Gram(products, scales, scales2, _root(squares), _root(squares2), symmetric, used, shares, layers)
-
-
-def _whole(part):
-    return part
-
-
-def _root(squares):
-    return np.sqrt(np.maximum(squares, 0))  # rounding may make a square negative
-
-
-def _squares(features, scales, traces, start, x_name):
-    """(n,) squared norms divided by the squared scales; also adds each layer's part of the trace to `traces`."""
-    parts = {label: ops.convert_to_numpy(sum(feature.squares() for feature in parts))
-             for label, parts in features.items()}
-    squares = sum(parts.values())
-    check_norms(squares, start, x_name)
-    for label, part in parts.items():
-        traces[label] += float(part @ scales**2)
-    return squares
-
-
-def _place(matrix, r, c, part, symmetric):
-    matrix[r, c] = ops.convert_to_numpy(part)
-    if symmetric and r != c:
-        matrix[c, r] = matrix[r, c].T

@@ -18,16 +18,16 @@ def class_stiffness(s, labels, labels2=None, *, num_classes=None):
 
     Args:
         s: (n, m) signs or cosines.
-        labels: (n,) class indices of the rows.
-        labels2: (m,) class indices of the columns; None means that the columns are the same examples as the rows.
+        labels: (n,) class indices of the rows, as whole numbers, or one-hot rows.
+        labels2: (m,) of the columns; None means that the columns are the same examples as the rows.
         num_classes: the number of classes Nc; None means the largest label + 1.
 
     Returns:
         (Nc, Nc); NaN where there is no pair.
 
     Raises:
-        ValueError: the shapes do not fit, or a label is out of range.
-        TypeError: the labels are no integers.
+        ValueError: the shapes do not fit, or a label is out of range or no whole number.
+        TypeError: the labels are no numbers.
 
     >>> import numpy as np
     >>> from stiffness import class_stiffness
@@ -37,8 +37,8 @@ def class_stiffness(s, labels, labels2=None, *, num_classes=None):
     """
     s = np.asarray(s)
     same_examples = labels2 is None
-    labels = _class_indices("labels", labels, s.shape[0])
-    labels2 = labels if same_examples else _class_indices("labels2", labels2, s.shape[1])
+    labels = class_indices("labels", labels, s.shape[0])
+    labels2 = labels if same_examples else class_indices("labels2", labels2, s.shape[1])
     if same_examples and s.shape[0] != s.shape[1]:
         raise ValueError(f"s has shape {s.shape}; a matrix that is not square needs labels2, the labels of its columns")
     largest = max(labels.max(initial=-1), labels2.max(initial=-1))
@@ -208,8 +208,8 @@ def critical_length(s, distance, labels, labels2=None):
     2.0
     """
     s, distance = np.asarray(s), np.asarray(distance)
-    labels = np.asarray(labels)
-    same = labels[:, None] == (labels if labels2 is None else np.asarray(labels2))[None, :]
+    labels = class_indices("labels", labels, len(s))
+    same = labels[:, None] == (labels if labels2 is None else class_indices("labels2", labels2, s.shape[1]))[None, :]
     if labels2 is None:
         same &= ~np.eye(len(labels), dtype=bool)
     counted = _counted(s, distance, same)
@@ -234,7 +234,7 @@ def jackknife_errors(s, labels, *, num_classes=None):
     Source: Arvesen 1969 (the jackknife of means over pairs); Jones 1974 (strata).
     """
     C = class_stiffness(s, labels, num_classes=num_classes)
-    labels = np.asarray(labels).reshape(-1)
+    labels = class_indices("labels", labels, len(s))
     counted = ~np.isnan(s)
     np.fill_diagonal(counted, False)
     own = np.eye(len(C))[labels]
@@ -276,19 +276,27 @@ def _ratio(sums, counts):
     return np.divide(sums, counts, out=np.full_like(sums, np.nan), where=np.asarray(counts) > 0)
 
 
-def _class_indices(name, labels, expected):
+def class_indices(name, labels, expected):
+    """(n,) class indices, given as whole numbers, floats too, of shape (n,) or (n, 1), or as one-hot rows (n, Nc)."""
     if np.ma.is_masked(labels):
         raise ValueError(f"{name} is a masked array with {np.ma.count_masked(labels)} masked entries; drop their "
                          "examples")
     labels = np.asarray(labels)
-    if labels.ndim == 2 and labels.shape[1] > 1:
-        raise ValueError(f"{name} has shape {labels.shape}, as one-hot rows have; "
-                         f"expected class indices, {name}.argmax(axis=1)")
-    labels = labels.reshape(-1)
-    if labels.dtype.kind not in "iu":
-        raise TypeError(f"{name} has dtype {labels.dtype}; expected integer class indices")
+    if labels.dtype.kind not in "biuf":
+        raise TypeError(f"{name} has dtype {labels.dtype}; expected class indices, whole numbers")
     if len(labels) != expected:
         raise ValueError(f"{name} has {len(labels)} entries for {expected} examples of s")
+    if labels.ndim > 2 or (labels.ndim == 2 and labels.shape[1] > 1):
+        if labels.ndim > 2 or not (np.isin(labels, (0, 1)).all() and (labels.sum(axis=1) == 1).all()):
+            raise ValueError(f"{name} has shape {labels.shape} and is not one-hot; expected one class for each "
+                             f"example, as indices ({expected},) or as one-hot rows")
+        return labels.argmax(axis=1)
+    labels = labels.reshape(-1)
+    if labels.dtype.kind == "f":
+        fractions = labels != np.floor(labels)  # NaN too
+        if fractions.any():
+            raise ValueError(f"{name} holds {labels[fractions][0]}; expected class indices, whole numbers")
+    labels = labels.astype(np.int64)
     if labels.min(initial=0) < 0:
         raise ValueError(f"{name} holds {labels.min()}; class indices start at 0")
     return labels

@@ -50,7 +50,7 @@ def masked(array, entry):
     (dict(x=[None] * 6), TypeError, r"x holds Python objects \(NoneType\)"),
     (dict(x={"one": None}), TypeError, r"x holds Python objects \(NoneType\)"),
     (dict(y=[0, 1, None, 0, 1, 2]), TypeError, r"y holds Python objects \(NoneType, int\)"),
-    (dict(y={"a": Y}), TypeError, r"y holds Python objects \(dict\)"),
+    (dict(y={"a": Y}), ValueError, "loss, labels and the model's outputs do not have the same structure"),
     (dict(x=[[1.0], [1.0, 2.0]]), ValueError, "x cannot be made an array"),
 ])
 def test_input_that_is_no_array_of_numbers_is_named(change, error, match):

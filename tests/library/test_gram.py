@@ -73,11 +73,11 @@ def test_the_plain_definition_by_hand():
 
 def test_a_gram_tells_its_size_and_how_it_was_made():
     x, y = examples(5)
-    assert repr(gradient_gram(classifier(), x, y, loss=CROSS_ENTROPY)) == "Gram(5 x 5, closed-form, symmetric)"
+    assert repr(gradient_gram(classifier(), x, y, loss=CROSS_ENTROPY)) == "Gram(5 x 5, closed form; symmetric)"
     assert repr(gradient_gram(classifier(), x, y, x[:2], y[:2], loss=CROSS_ENTROPY,
-                              method="jacobian")) == "Gram(5 x 2, jacobian)"
+                              method="jacobian")) == "Gram(5 x 2, the jacobian of the model's call)"
     assert repr(gradient_gram(classifier(layers.PReLU()), x, y, loss=CROSS_ENTROPY)) == (
-        "Gram(5 x 5, closed-form and jacobian, symmetric)")
+        "Gram(5 x 5, closed form, the layer's call, one example at a time; symmetric)")
 
 
 @pytest.mark.equation("gradient")
@@ -163,7 +163,11 @@ class Mixing(keras.layers.Layer):
         return keras.ops.reshape(self.dense(keras.ops.reshape(inputs, (-1, 2))), (-1, 9))
 
 
-@pytest.mark.parametrize("layer", [Tied(layers.Dense(4)), Mixing(), layers.PReLU()], ids=lambda layer: layer.name)
+def test_rows_that_are_parts_of_an_example_have_a_closed_form():
+    agree(classifier(layers.Dense(6, "relu"), Mixing()), *examples(7), methods=("closed-form", "jacobian"))
+
+
+@pytest.mark.parametrize("layer", [Tied(layers.Dense(4)), layers.PReLU()], ids=lambda layer: layer.name)
 def test_the_jacobian_replaces_a_missing_closed_form(layer):
     model = classifier(layers.Dense(6, "relu"), layer)
     agree(model, *examples(7))
@@ -215,10 +219,8 @@ def test_properties_of_a_gram_matrix(seed, scale):
 @pytest.mark.equation("sign")
 @pytest.mark.equation("cosine")
 def test_zero_gradient_has_sign_0_and_no_cosine():
-    model = classifier(layers.Dense(4, "tanh"))
-    x, y = examples(5)
-    weight = np.array([1, 1, 0, 1, 1], "float32")
-    gram = gradient_gram(model, x, y, loss=lambda t, p: weight[: len(t)] * CROSS_ENTROPY.call(t, p))
+    model, (x, _), y = classifier(layers.Dense(4, "tanh")), examples(5), np.array([1, 0, 2, 1, 0])
+    gram = gradient_gram(model, x, y, loss=lambda t, p: keras.ops.cast(t != 2, "float32") * CROSS_ENTROPY.call(t, p))
     assert gram.norms[2] == 0 and (gram.sign()[2] == 0).all() and np.isnan(gram.cosine()[2]).all()
 
 
@@ -265,7 +267,6 @@ def test_the_model_is_left_unchanged(fails):
     (dict(loss=None), "not compiled with a loss"),
     (dict(x2=np.zeros((2, 6))), "x2 is given alone"),
     (dict(memory_budget=10), r"memory_budget is 10 bytes; one tile needs at least \d+"),
-    (dict(loss=lambda t, p: keras.ops.mean(p)), "one value per example"),
     (dict(x=np.array([[1.0] * 6] * 3 + [[np.nan] * 6] + [[1.0] * 6] * 2)), "the loss of example 3 of x is nan"),
 ])
 def test_errors_name_the_offender(change, match):
@@ -410,9 +411,6 @@ def test_weight_regularisation_is_not_in_the_loss_of_an_example():
     np.testing.assert_array_equal(*(gradient_gram(m, x, y, loss=CROSS_ENTROPY).products for m in (plain, regularised)))
 
 
-INTEGERS = np.arange(36).reshape(6, 6) % 5
-
-
 @pytest.mark.parametrize("change, error, match", [
     (dict(y=np.array([0, 1, 2, 3, 1, 0])), ValueError,
      "the label of example 3 of y is 3, out of range for the model's 3 classes: expected 0 to 2"),
@@ -424,9 +422,8 @@ INTEGERS = np.arange(36).reshape(6, 6) % 5
     (dict(y=np.eye(3)[[0, 1, 2, 0, 1, 2]] * 2, loss=keras.losses.BinaryCrossentropy(from_logits=True)), ValueError,
      "the label of example 0 of y is 2.0, out of range for binary_crossentropy: expected 0 to 1"),
     (dict(x2=np.ones((2, 6)), y2=np.array([0])), ValueError, "x2 has 2 examples and y2 has 1"),
-    (dict(x=INTEGERS), TypeError, r"x has dtype int64 and the model's input .* is float32; scale it as"),
-    (dict(x=INTEGERS.astype("uint8")), TypeError, "x has dtype uint8"),
-    (dict(x2=INTEGERS, y2=np.zeros(6, int)), TypeError, "x2 has dtype int64"),
+    (dict(memory_budget="much"), ValueError, "memory_budget is 'much'; expected a number of bytes or text such as"),
+    (dict(memory_budget=None), TypeError, "memory_budget is of type NoneType"),
     (dict(loss=3), TypeError, "loss is of type int; expected a Keras loss"),
     (dict(y=None), ValueError, "y is missing; only a data set"),
     (dict(x=tf.data.Dataset.from_tensor_slices((np.ones((6, 6)), np.zeros(6, int), np.ones(6))).batch(2), y=None),
@@ -766,7 +763,7 @@ def test_values_read_by_a_loss_may_change_for_unchecked_examples():
 
     def loss(y, logits):
         each = keras.losses.sparse_categorical_crossentropy(y, logits, from_logits=True)
-        return each * keras.ops.take(keras.ops.convert_to_tensor(weight), y)
+        return each * keras.ops.take(keras.ops.convert_to_tensor(weight), keras.ops.cast(y, "int32"))
 
     norms = [gradient_gram(model, x, y, loss=loss).norms for _ in range(3)][-1]
     weight[2] = 10.0
@@ -799,17 +796,11 @@ def test_inputs_by_name_in_any_order():
     model = keras.Model(inputs, layers.Dense(3)(merged))
     x, y = examples(5, (3,))
     agree(model, {"a": x.astype("float32"), "b": np.arange(5)[:, None]}, y)
-    with pytest.raises(TypeError, match="x has dtype int64 and the model's input a is float32"):
-        gradient_gram(model, {"a": np.ones((5, 3), int), "b": np.arange(5)[:, None]}, y, loss=CROSS_ENTROPY)
 
 
 def test_outputs_of_two_precisions():
     inputs = keras.Input((6,))
     hidden = layers.Dense(5, "tanh")(inputs)
     model = keras.Model(inputs, [layers.Dense(3, dtype="float16")(hidden), layers.Dense(3)(hidden)])
-
-    def loss(y, outputs):
-        logits = keras.ops.cast(outputs[0], "float32") + outputs[1]
-        return keras.losses.sparse_categorical_crossentropy(y, logits, from_logits=True)
-
-    agree(model, *examples(6), loss=loss, tolerance=1e-2)
+    x, y = examples(6)
+    agree(model, x, [y, y], loss=CROSS_ENTROPY, tolerance=1e-2)

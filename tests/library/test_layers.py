@@ -10,7 +10,9 @@ from keras import layers, ops
 
 from stiffness import class_stiffness, gradient_gram
 from stiffness.engine import definition
-from stiffness.engine.layers import Convolved, Factors, _axes, _kernel_gradients, _patches, rule_of
+from stiffness.engine.features import Convolved, Factors, patches_of
+from stiffness.engine.rules import _axes, _kernel_gradients, rule_of
+from stiffness.engine.taps import CLOSED_FORM, LAYER
 from stiffness.gram import cosine_class_stiffness
 from tests.library.marks import slow
 
@@ -202,7 +204,7 @@ def test_kernel_gradients_by_offset_equal_those_from_patches(settings):
     x = random.normal(size=(3, *(7, 6, 5)[:rank], 2)).astype("float32")
     d = random.normal(size=layer(x).shape).astype("float32")
     axes = _axes(x, layer)
-    plain = np.einsum("ntkc,ntf->nkcf", _patches(x, axes), d.reshape(len(d), -1, 4))
+    plain = np.einsum("ntkc,ntf->nkcf", patches_of(x, axes), d.reshape(len(d), -1, 4))
     np.testing.assert_allclose(_kernel_gradients(x, d, axes), plain, atol=1e-4)
 
 
@@ -223,7 +225,7 @@ def test_convolution_by_pixel_pairs(kind, shape, settings, by_pixel_pairs):
 def test_convolution_by_pixel_pairs_in_slices(by_pixel_pairs, monkeypatch):
     model = classifier((6, 5, 2), lambda dtype: layers.Conv2D(4, 3, padding="same", activation="tanh"))
     (x, y), (x2, y2) = examples(11, 6, 5, 2), examples(7, 6, 5, 2)
-    monkeypatch.setattr("stiffness.engine.layers.SIDE", 3)
+    monkeypatch.setattr("stiffness.engine.features.SIDE", 3)
     for columns in ((), (x2, y2)):
         plain = gradient_gram(model, x, y, *columns, loss=CROSS_ENTROPY, method="jacobian").products
         for _ in range(3):  # the last one compiled
@@ -418,11 +420,10 @@ class Doubling(layers.Layer):
 
 
 @pytest.mark.parametrize("layer, shape", [
-    (lambda: layers.LSTM(4), (5, 4)), (lambda: layers.PReLU(), (4,)), (Doubling, (4,)),
-    *slow((lambda: layers.GRU(4), (5, 4)), (lambda: layers.SimpleRNN(4), (5, 4)),
-          (lambda: layers.Bidirectional(layers.LSTM(3)), (5, 4))),
-], ids=["LSTM", "PReLU", "custom", "GRU", "SimpleRNN", "Bidirectional"])
-def test_the_jacobian_is_used_for_that_layer_only(layer, shape, caplog):
+    (lambda: layers.PReLU(), (4,)), (Doubling, (4,)), (lambda: layers.ConvLSTM1D(2, 3), (4, 6, 2)),
+    (lambda: layers.RNN([layers.LSTMCell(3), layers.GRUCell(2)]), (5, 4)),
+], ids=["PReLU", "custom", "ConvLSTM1D", "stacked cells"])
+def test_the_call_of_that_layer_only_is_repeated(layer, shape, caplog):
     layer = layer()
     with caplog.at_level(logging.INFO, "stiffness"):
         check(lambda dtype: layer, shape, method="auto")
@@ -458,17 +459,205 @@ def test_dense_with_lora(shape):
     assert sum(gram.shares.values()) == pytest.approx(1)
 
 
-@pytest.mark.parametrize("make", [
-    lambda: layers.Conv2D(3, 3),
-    *slow(lambda: layers.EinsumDense("ab,bc->ac", 5, "tanh"), lambda: layers.Embedding(7, 4)),
-], ids=["Conv2D", "EinsumDense", "Embedding"])
-def test_other_layers_with_lora_use_the_jacobian(make):
-    layer = make()
-    shape = (6, 6, 2) if isinstance(layer, layers.Conv2D) else (4,)
-    model = keras.Sequential([keras.Input(shape), layer, layers.Flatten(), layers.Dense(3)])
+@pytest.mark.parametrize("make, shape", [
+    (lambda: layers.EinsumDense("ab,bc->ac", 5, "tanh", bias_axes="c"), (4,)),
+    (lambda: layers.EinsumDense("abc,cde->abde", (3, 2, 5), bias_axes="de"), (3, 4)),
+    (lambda: layers.EinsumDense("abde,dec->abc", (3, 5)), (3, 2, 4)),
+    (lambda: layers.EinsumDense("...x,xy->...y", 5), (3, 4)),
+    (lambda: layers.Embedding(7, 4), (4,)),
+    (lambda: layers.MultiHeadAttention(2, 3), (4, 6)),
+])
+def test_other_layers_with_lora(make, shape):
+    layer, inputs = make(), keras.Input(shape)
+    attends = isinstance(layer, layers.MultiHeadAttention)
+    hidden = layer(inputs, inputs) if attends else layer(inputs)
+    model = keras.Model(inputs, layers.Dense(3)(layers.Flatten()(hidden)))
+    for part in layer._flatten_layers():
+        if isinstance(part, layers.EinsumDense | layers.Embedding):
+            part.enable_lora(2, lora_alpha=3)
+    agrees(model, *(tokens(5, 4) if isinstance(layer, layers.Embedding) else examples(5, *shape)))
+
+
+@pytest.mark.parametrize("equation", ["abc,bcd->abd", "ab,cb->ac"])
+def test_convolutions_and_odd_einsums_with_lora_are_repeated(equation):
+    layer = layers.EinsumDense(equation, (3, 5) if "d" in equation else 5)
+    model = keras.Sequential([keras.Input((3, 4) if "d" in equation else (4,)), layer, layers.Flatten(),
+                              layers.Dense(3)])
     layer.enable_lora(2)
-    x, y = tokens(5, 4) if isinstance(layer, layers.Embedding) else examples(5, *shape)
-    agrees(model, x, y, method="auto")
+    agrees(model, *examples(5, *model.input_shape[1:]), method="auto")
+    model = keras.Sequential([keras.Input((6, 6, 2)), layers.Conv2D(3, 3), layers.Flatten(), layers.Dense(3)])
+    model.layers[0].enable_lora(2)
+    agrees(model, *examples(5, 6, 6, 2), method="auto")
+
+
+# --- recurrent layers -----------------------------------------------------------------------------------------------
+
+
+RECURRENT = [
+    (layers.LSTM, dict()), (layers.GRU, dict()), (layers.SimpleRNN, dict(return_sequences=True)),
+    (layers.GRU, dict(reset_after=False, go_backwards=True)), (layers.LSTM, dict(go_backwards=True, use_bias=False)),
+    *slow((layers.LSTM, dict(return_sequences=True)), (layers.GRU, dict(use_bias=False, return_sequences=True)),
+          (layers.GRU, dict(reset_after=False, use_bias=False)), (layers.SimpleRNN, dict(unroll=True)),
+          (layers.LSTM, dict(unroll=True, recurrent_dropout=0.3, dropout=0.2)),
+          (layers.SimpleRNN, dict(use_bias=False))),
+]
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("kind, settings", RECURRENT)
+def test_recurrent_layer(kind, settings, dtype):
+    check(lambda dtype: kind(4, dtype=dtype, **settings), (5, 4), dtype)
+
+
+@pytest.mark.parametrize("kind, settings", [
+    (layers.LSTM, dict(return_sequences=True)), (layers.GRU, dict()), *slow(
+        (layers.SimpleRNN, dict(go_backwards=True, return_sequences=True)), (layers.LSTM, dict(go_backwards=True)))])
+@pytest.mark.parametrize("both", [False, True])
+def test_masked_recurrent_layer(kind, settings, both):
+    inputs = keras.Input((5,), dtype="int32")
+    layer = kind(3, **settings)
+    hidden = (layers.Bidirectional(kind(3, **settings | {"go_backwards": False})) if both else layer)(
+        layers.Embedding(7, 4, mask_zero=True)(inputs))
+    hidden = layers.GlobalAveragePooling1D()(hidden) if settings.get("return_sequences") else hidden
+    x, y = tokens(6)
+    x[:, 2:] *= np.arange(6)[:, None] % 2  # padded after two tokens
+    x[:, :2] = 1
+    agrees(keras.Model(inputs, layers.Dense(3)(hidden)), x, y)
+
+
+def test_states_passed_from_one_recurrent_layer_to_another():
+    inputs = keras.Input((5, 4))
+    hidden, *states = layers.LSTM(3, return_sequences=True, return_state=True)(inputs)
+    outputs = layers.LSTM(3)(hidden, initial_state=states)
+    agrees(keras.Model(inputs, layers.Dense(3)(outputs)), *examples(6, 5, 4))
+
+
+def test_a_recurrent_layer_called_twice():
+    inputs, shared = [keras.Input((5, 4)), keras.Input((3, 4))], layers.GRU(3)
+    model = keras.Model(inputs, layers.Dense(3)(layers.Add()([shared(part) for part in inputs])))
+    (first, y), (second, _) = examples(6, 5, 4), examples(6, 3, 4)
+    agrees(model, [first, second], y)
+
+
+# --- layers without a closed form -----------------------------------------------------------------------------------
+
+
+class ClassToken(layers.Layer):
+    """Puts a learned token before the sequence and adds learned positions: two weights that all examples share."""
+
+    def build(self, shape):
+        self.token = self.add_weight(shape=(1, 1, shape[-1]), name="token")
+        self.positions = self.add_weight(shape=(shape[1] + 1, shape[-1]), name="positions")
+
+    def call(self, inputs):
+        token = ops.tile(self.token, (ops.shape(inputs)[0], 1, 1))
+        return ops.concatenate([token, inputs], axis=1) + self.positions
+
+
+class PositionsByNumber(layers.Layer):
+    """Looks up positions that are the same for all examples."""
+
+    def __init__(self, length, width):
+        super().__init__()
+        self.table = layers.Embedding(length, width)
+
+    def call(self, inputs):
+        return inputs + self.table(ops.arange(inputs.shape[1]))
+
+
+class Scaled(layers.Layer):
+    """A weight of its own beside large layers inside: their calls are left out when its own is repeated."""
+
+    def __init__(self):
+        super().__init__()
+        self.inner, self.outer = layers.Dense(9, "tanh"), layers.Dense(4)
+        self.norm = layers.LayerNormalization()
+
+    def build(self, shape):
+        self.scale = self.add_weight(shape=(), initializer="ones", name="gain")
+        self.bias = self.add_weight(shape=(9,), name="offset")
+
+    def call(self, inputs):
+        hidden = self.inner(self.norm(inputs) * self.scale) + self.bias
+        return inputs + self.scale * self.outer(ops.relu(hidden))
+
+
+class Windows(layers.Layer):
+    """Attention within windows: its layers see the windows of all examples as a batch."""
+
+    def __init__(self):
+        super().__init__()
+        self.attention, self.norm = layers.MultiHeadAttention(2, 2), layers.LayerNormalization()
+
+    def call(self, inputs):
+        windows = ops.reshape(inputs, (-1, 2, inputs.shape[-1]))
+        windows = self.norm(windows + self.attention(windows, windows))
+        return ops.reshape(windows, (-1, *inputs.shape[1:]))
+
+
+class Frames(layers.Layer):
+    """A convolution of several images of each example."""
+
+    def __init__(self):
+        super().__init__()
+        self.convolution = layers.Conv1D(2, 2, activation="tanh")
+
+    def call(self, inputs):
+        images = self.convolution(ops.reshape(inputs, (-1, 2, inputs.shape[-1])))
+        return ops.reshape(images, (-1, inputs.shape[1] // 2, images.shape[-1]))
+
+
+class TimeMajor(layers.Layer):
+    def __init__(self):
+        super().__init__()
+        self.dense = layers.Dense(4, "tanh")
+
+    def call(self, inputs):
+        return ops.transpose(self.dense(ops.transpose(inputs, (1, 0, 2))), (1, 0, 2))
+
+
+@pytest.mark.parametrize("make, repeated", [
+    (ClassToken, ["token", "positions"]), (lambda: PositionsByNumber(4, 4), []), (Scaled, ["gain", "offset"]),
+    (Windows, []), (TimeMajor, []), (lambda: layers.PReLU(), ["alpha"]),
+    (lambda: layers.SpectralNormalization(layers.Dense(4)), []),
+    (lambda: layers.TimeDistributed(layers.Dense(4)), []), (Frames, []),
+], ids=lambda value: getattr(value, "__name__", ""))
+def test_layers_that_mix_axes_or_have_weights_of_their_own(make, repeated):
+    model = keras.Sequential([keras.Input((4, 4)), layers.Dense(4, "tanh"), make(), layers.Flatten(), layers.Dense(3)])
+    ways = agrees(model, *examples(5, 4, 4), method="auto", times=3).ways
+    own = {v.path.rpartition("/")[0] for v in model.layers[1].trainable_variables if v.name in repeated}
+    assert {label.removesuffix(" (2)") for label, way in ways.items() if way == LAYER} == own
+    assert set(ways.values()) <= {CLOSED_FORM, LAYER}
+
+
+class Traced(layers.Layer):
+    """Its call is a graph of its own, in which a layer is called."""
+
+    def __init__(self):
+        super().__init__()
+        self.dense = layers.Dense(4, "tanh")
+
+    @tf.function
+    def call(self, inputs):
+        return self.dense(inputs)
+
+
+def test_a_layer_called_inside_a_graph_of_its_own():
+    model = keras.Sequential([keras.Input((4,)), Traced(), layers.Dense(3)])
+    agrees(model, *examples(5, 4), method="auto")
+
+
+def test_a_layer_called_in_a_loop():
+    class Steps(layers.Layer):
+        def __init__(self):
+            super().__init__()
+            self.dense = layers.Dense(4, "tanh")
+
+        def call(self, inputs):
+            return tf.while_loop(lambda i, x: i < 3, lambda i, x: (i + 1, self.dense(x)), (0, inputs))[1]
+
+    model = keras.Sequential([keras.Input((4,)), layers.Dense(4), Steps(), layers.Dense(3)])
+    agrees(model, *examples(5, 4), method="auto")
 
 
 # --- models ---------------------------------------------------------------------------------------------------------

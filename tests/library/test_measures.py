@@ -78,13 +78,22 @@ def test_self_pairs_count_between_two_sets():
 @pytest.mark.parametrize("arguments, error, match", [
     ((S, [0, 1]), ValueError, "labels has 2 entries for 3"),
     ((S, [0, 1, -1]), ValueError, "labels holds -1"),
-    ((S, np.eye(3)), ValueError, "one-hot"),
-    ((S, [0.0, 1.0, 1.0]), TypeError, "integer class indices"),
+    ((S, np.ones((3, 2))), ValueError, r"labels has shape \(3, 2\) and is not one-hot; expected one class for each"),
+    ((S, [0.0, 1.5, 1.0]), ValueError, "labels holds 1.5; expected class indices, whole numbers"),
+    ((S, [0.0, np.nan, 1.0]), ValueError, "labels holds nan"),
+    ((S, ["a", "b", "a"]), TypeError, "labels has dtype <U1; expected class indices"),
     ((S[:2], [0, 1]), ValueError, "needs labels2"),
 ])
 def test_errors_of_class_stiffness(arguments, error, match):
     with pytest.raises(error, match=match):
         class_stiffness(*arguments)
+
+
+def test_class_labels_may_be_one_hot_or_whole_floats():
+    plain = class_stiffness(S, [0, 2, 2])
+    for labels in (np.eye(3)[[0, 2, 2]], np.eye(3, dtype=int)[[0, 2, 2]], [0.0, 2.0, 2.0], [[0], [2], [2]]):
+        np.testing.assert_array_equal(class_stiffness(S, labels), plain)
+        np.testing.assert_array_equal(class_stiffness(S, labels, labels), class_stiffness(S, [0, 2, 2], [0, 2, 2]))
 
 
 def test_label_out_of_range():
