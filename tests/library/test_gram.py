@@ -375,18 +375,10 @@ class InTraining(keras.layers.Layer):
         return self.inner(inputs, training=True)
 
 
-class Adding(keras.layers.Layer):
-    def call(self, inputs):
-        self.add_loss(keras.ops.mean(inputs))
-        return inputs
-
-
 @pytest.mark.parametrize("method", ["auto", "closed-form", "jacobian"])
 @pytest.mark.parametrize("layer, match", [
     (lambda: InTraining(layers.BatchNormalization()), "BatchNormalization or Dropout called with training=True"),
     (lambda: InTraining(layers.Dropout(0.5)), "BatchNormalization or Dropout called with training=True"),
-    (Adding, "add_loss or an activity regulariser"),
-    (lambda: layers.Dense(4, activity_regularizer="l2"), "add_loss or an activity regulariser"),
 ])
 def test_models_without_a_per_example_loss_are_refused(layer, match, method):
     model = classifier(layers.Dense(8, "tanh"), layer())

@@ -202,9 +202,7 @@ class Engine:
             scales = 2 ** (SCALE_STEP * steps)
         total = sum(ops.cast(ops.sum(output * ops.cast(gradient / scales[:, None], output.dtype)), precise)
                     for output, gradient in zip(outputs, found))
-        for loss in added_losses(self.model) if self.added else ():
-            total = total + (n if self.added == MEAN else 1) * ops.cast(ops.sum(loss), precise)
-        return total, (losses, scales)
+        return total + ops.cast(self._added(n), precise), (losses, scales)
 
     def _cast(self, part):
         """Floats converted to the precision of the result; other types, such as indices of an embedding, unchanged."""
@@ -387,12 +385,12 @@ class Engine:
         """
         examples, x_name = _sampled(rows, columns)
         n = count_of(examples[1])
+        self._check_losses(rows, columns, x_name)
         for start in np.unique(np.linspace(0, max(n - SAMPLE, 0), SAMPLES).astype(int)):
             pair = [int(start), min(int(start) + 1, n - 1)]  # of two examples, to see whether they mix
             singles = [take(examples[0], slice(i, i + 1)) for i in pair]
             plain = [backend.gradients(lambda one=one: self._random_projection(one), self.variables) for one in singles]
             if start == 0:
-                self._check_losses(rows, columns, x_name)
                 self.owners = self._find_owners(singles[0], plain[0][1])
             if not self._settle(take(examples[0], pair), singles[0], plain):
                 return True
@@ -405,9 +403,30 @@ class Engine:
         self.prediction = keras.tree.map_structure(lambda part: keras.KerasTensor(part.shape, part.dtype), prediction)
         self._check_labels(rows, columns, prediction)
         self.losses.check(x, y, prediction, x_name)
-        if added_losses(self.model):
-            raise ValueError("the model adds losses of its own (add_loss or an activity regulariser), which "
-                             "belong to a batch and not to an example; remove them for measuring")
+        self.added = self._kind_of_added(x, added_losses(self.model))
+
+    def _kind_of_added(self, x, added):
+        """MEAN or SUM: what the losses that the model added for the examples x are of each example's; None: no such."""
+        if not added:
+            return None
+        batch, alone = float(sum(map(ops.sum, added))), []
+        for i in range(count_of(x)):
+            self.model(take(x, slice(i, i + 1)), training=False)
+            alone.append(float(sum(map(ops.sum, added_losses(self.model)))))
+        if self.losses.whole:
+            raise ValueError("the model has its own compute_loss and adds losses (add_loss or an activity "
+                             "regulariser), which cannot be told apart; pass loss=")
+        for kind, value in ((MEAN, np.mean(alone)), (SUM, np.sum(alone))):
+            if np.isclose(batch, value, rtol=1e-3, atol=1e-6):
+                return kind
+        raise ValueError(f"the losses that the model adds (add_loss or an activity regulariser) are {batch:g} for "
+                         f"{len(alone)} examples together and {np.mean(alone):g} in the mean of each alone: they "
+                         "belong to the batch, so there is no per-example loss; remove them for measuring")
+
+    def _added(self, n):
+        """The sum over n examples of the losses that the last call of the model added."""
+        return (n if self.added == MEAN else 1) * sum(
+            [ops.cast(ops.sum(loss), self.dtype.name) for loss in added_losses(self.model)]) if self.added else 0
 
     def _check_labels(self, rows, columns, prediction):
         self.losses.check_labels("y", rows[1], prediction)
@@ -425,7 +444,7 @@ class Engine:
                 part = part if attached_logits(part) is None else attached_logits(part)
                 weights = np.random.default_rng(seed).normal(size=part.shape[1:]).reshape(-1).astype(self.dtype)
                 values = values + ops.matmul(ops.reshape(self._cast(part), (part.shape[0], -1)), weights)
-        return ops.sum(values), values
+        return ops.sum(values) + self._added(count_of(x)), values
 
     def _find_owners(self, x, gradients):
         """The first way to try for each variable."""

@@ -6,7 +6,7 @@ import keras
 import numpy as np
 from keras import ops
 
-MOST = 200_000  # examples that are read from a source of unknown length before it is taken for infinite
+MOST = 100_000  # examples that are read from a source of unknown length before it is taken for infinite
 UNITS = {"": 1, **{f"{letter}{kind}": base**power for power, letter in enumerate("kmgt", start=1)
                    for kind, base in (("b", 1000), ("ib", 1024))}, "b": 1}
 
@@ -29,17 +29,21 @@ def bytes_of(memory_budget):
 
 
 def brings_labels(x):
-    """Whether x is a source of (x, y) batches: a data set, a PyDataset, a generator, a data loader."""
-    return hasattr(x, "as_numpy_iterator") or isinstance(x, keras.utils.PyDataset) or (
+    """Whether x is a pair (x, y) or a source of batches: a data set, a PyDataset, a generator, a data loader."""
+    return _is_pair(x) or hasattr(x, "as_numpy_iterator") or isinstance(x, keras.utils.PyDataset) or (
         hasattr(x, "__iter__") and not hasattr(x, "__array__") and not isinstance(x, list | tuple | dict | str)
         and not hasattr(x, "shape"))
 
 
+def _is_pair(x):
+    return isinstance(x, tuple) and len(x) == 2
+
+
 def examples_of(x_name, x, y_name, y, model):
     """(x, y) as NumPy arrays with the examples along the first axis, or nests of them."""
-    if isinstance(x, tuple) and len(x) == 2 and y is None:
+    if _is_pair(x) and y is None:
         x, y = x
-    elif brings_labels(x):
+    elif brings_labels(x) and not _is_pair(x):
         if y is not None:
             raise ValueError(f"{x_name} is a data set, which brings its labels; leave {y_name} out")
         x, y = _read(x_name, x, model)

@@ -42,7 +42,8 @@ def watched_gradients(forward):
     shapes, rest = [], []
 
     def run(watch):
-        with keras.StatelessScope():  # discards what the model writes, such as the state of a random generator
+        # discards what the model writes, such as the state of a random generator
+        with keras.StatelessScope(collect_losses=True):
             total, other = forward(watch)
         leaves, structure = jax.tree.flatten(other)
         rest[:] = [structure, [None if isinstance(leaf, jax.Array) else leaf for leaf in leaves]]
@@ -63,7 +64,7 @@ def watched_gradients(forward):
 def gradients(function, variables):
     """For a function that returns (total, other): (other, the total's gradients)."""
     def total(trained):
-        with keras.StatelessScope(state_mapping=list(zip(variables, trained))):
+        with keras.StatelessScope(state_mapping=list(zip(variables, trained)), collect_losses=True):
             return function()
 
     found, other = jax.grad(total, has_aux=True)([v.value for v in variables])

@@ -6,7 +6,8 @@ import keras
 from keras.src.backend import get_keras_mask, set_keras_mask
 from keras.src.trainers.compile_utils import CompileLoss, get_loss
 
-__all__ = ["StatelessReads", "StructuredLoss", "added_losses", "attach_logits", "attached_logits", "compute_loss",
+__all__ = ["StatelessReads", "StructuredLoss", "added_losses", "attach_logits", "attached_logits", "compiled_weights",
+           "compute_loss",
            "get_keras_mask", "get_loss", "layers_of", "loss_settings", "overrides_compute_loss", "own_variables",
            "set_keras_mask", "unreduced"]
 
@@ -28,6 +29,11 @@ def added_losses(model):
 
 def overrides_compute_loss(model):
     return isinstance(model, keras.Model) and type(model).compute_loss is not keras.Model.compute_loss
+
+
+def compiled_weights(model):
+    """The `loss_weights` given to `compile`, or None."""
+    return getattr(getattr(model, "_compile_loss", None), "_user_loss_weights", None)
 
 
 def compute_loss(model, x, y, y_pred):

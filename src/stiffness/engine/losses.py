@@ -12,6 +12,7 @@ from stiffness.engine.keras_private import (
     StructuredLoss,
     attach_logits,
     attached_logits,
+    compiled_weights,
     compute_loss,
     get_keras_mask,
     get_loss,
@@ -35,7 +36,7 @@ class Losses:
         self.model, self.weights = model, None
         self.whole = loss is None and overrides_compute_loss(model)  # one function of x, y and the prediction
         if loss is None and not self.whole:
-            loss, self.weights = getattr(model, "loss", None), getattr(model, "loss_weights", None)
+            loss, self.weights = getattr(model, "loss", None), compiled_weights(model)
             if loss is None:
                 raise ValueError("model is not compiled with a loss and none is given; pass loss=, such as "
                                  "keras.losses.SparseCategoricalCrossentropy(from_logits=True)")

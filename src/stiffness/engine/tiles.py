@@ -16,7 +16,8 @@ from stiffness.engine.examples import NotFinite, count_of, take
 LARGEST_BLOCK = 1024  # examples along a side of a tile; larger tiles are no faster
 SMALLEST_BLOCK = 375  # smaller tiles make the matrix products slower, so only a small memory budget leads to them
 BLOCKS = 8  # per side of a symmetric matrix; the tiles that are computed then cover 9/16 of it
-LONG = 10  # seconds from which on progress is shown
+LONG = 10  # seconds to go from which on progress is shown
+LARGE = 2**30  # bytes of a result from which on its size is told before the work starts
 
 
 @dataclass
@@ -68,7 +69,7 @@ def tiles(engine, rows, columns, budget, verbose, by_layer=False):
     row_blocks = slices_of(n, row_block)
     column_blocks = row_blocks if symmetric else slices_of(m, column_block)
     count = len(row_blocks) * (len(row_blocks) + 1) // 2 if symmetric else len(row_blocks) * len(column_blocks)
-    progress = Progress(count, f"{n:,} x {m:,} products in {count:,} tiles", verbose)
+    progress = Progress(count, n, m, engine.dtype.itemsize, verbose)
 
     def of_group(group):  # a function, so that its features are freed before the next group's are computed
         lefts = [block_of(engine, rows, r, "x") for r in row_blocks[group]]
@@ -199,17 +200,21 @@ def check_norms(squares, label, start, x_name):
 
 
 class Progress:
-    """A progress bar for long work. verbose: 1 always, 0 never, "auto" if it will take LONG seconds or more."""
+    """The size of the work before it starts, and a progress bar. verbose: 1 always, 0 never, "auto" for long work."""
 
-    def __init__(self, total, what, verbose):
-        self.total, self.what, self.verbose = total, what, verbose
+    def __init__(self, tiles, n, m, itemsize, verbose):
+        self.tiles, self.verbose = tiles, verbose
         self.done, self.started, self.bar = 0, time.perf_counter(), None
+        self.what = f"{n:,} x {m:,} products, {n * m * itemsize / 1e9:.2g} GB, in {tiles:,} tiles"
+        if verbose == 1 or (verbose == "auto" and n * m * itemsize > LARGE):
+            print(self.what, file=sys.stderr)
 
     def add(self):
         self.done += 1
-        seconds = (time.perf_counter() - self.started) / self.done * self.total
-        if self.bar is None and self.total > 1 and (self.verbose == 1 or (self.verbose == "auto" and seconds > LONG)):
-            print(f"{self.what}, about {seconds:.0f} s", file=sys.stderr)
-            self.bar = keras.utils.Progbar(self.total, unit_name="tile")
+        left = (time.perf_counter() - self.started) / self.done * (self.tiles - self.done)
+        # the first tiles take longer, because they are compiled
+        long = self.verbose == "auto" and self.done > 3 and left > LONG
+        if self.bar is None and self.tiles > 1 and (self.verbose == 1 or long):
+            self.bar = keras.utils.Progbar(self.tiles, unit_name="tile")
         if self.bar is not None:
             self.bar.update(self.done)

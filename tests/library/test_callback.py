@@ -1,0 +1,74 @@
+"""`StiffnessCallback` in real fits."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from keras import layers
+
+from stiffness import StiffnessCallback, class_stiffness, gradient_gram
+from tests.library.test_gram import CROSS_ENTROPY, classifier, examples
+
+X, Y = examples(12)
+
+
+def compiled(model, loss=CROSS_ENTROPY):
+    model.compile("sgd", loss)
+    return model
+
+
+def test_a_later_fit_goes_on_counting():
+    model = compiled(classifier(layers.Dense(4, "tanh")))
+    callback = StiffnessCallback(X, Y)
+    model.fit(X, Y, batch_size=4, epochs=2, verbose=0, callbacks=[callback])
+    model.fit(X, Y, batch_size=4, epochs=1, verbose=0, callbacks=[callback])
+    compiled(model)  # a new optimizer, whose steps start at 0
+    model.fit(X, Y, batch_size=4, epochs=1, verbose=0, callbacks=[callback])
+    table = callback.table
+    assert table.step[table.quantity == "within_class_sign"].tolist() == [0, 3, 6, 9, 12]
+
+
+@pytest.mark.parametrize("labels, one_class", [
+    (Y, True), (np.eye(3)[Y], True), (Y.astype(float), True), (X[:, :1], False), (X[:, :3], False),
+    ((X[:, :3] > 0).astype(int), False)], ids=["indices", "one-hot", "floats", "regression", "several", "multi-label"])
+def test_labels_that_are_no_classes_are_not_turned_into_classes(labels, one_class):
+    sparse = labels is Y or labels.ndim == 1
+    units = 3 if sparse else labels.shape[1]
+    model = keras.Sequential([keras.Input((6,)), layers.Dense(4, "tanh"), layers.Dense(units)])
+    callback = StiffnessCallback(X, labels)
+    compiled(model, CROSS_ENTROPY if sparse else "mse").fit(X, labels, epochs=1, verbose=0, callbacks=[callback])
+    table = callback.table[callback.table.step == 1].set_index("quantity").value
+    assert ("within_class_sign" in table) == one_class and ("all_pairs_sign" in table) != one_class
+    gram = gradient_gram(model, X, labels)
+    if one_class:
+        assert table["class_stiffness_sign"].to_numpy() == pytest.approx(class_stiffness(gram.sign(), Y).reshape(-1))
+    else:
+        off = ~np.eye(12, dtype=bool)
+        assert table["all_pairs_cosine"] == pytest.approx(gram.cosine()[off].mean(), rel=1e-4)
+
+
+def test_a_data_set_a_budget_and_shares_of_layers():
+    model = compiled(classifier(layers.Dense(4, "tanh")))
+    callback = StiffnessCallback(tf.data.Dataset.from_tensor_slices((X, Y)).batch(5), memory_budget="1MB",
+                                 per_layer=True)
+    model.fit(X, Y, epochs=1, verbose=0, callbacks=[callback])
+    table = callback.table
+    shares = table[table.quantity == "layer_share"]
+    assert shares.groupby("step").value.sum().tolist() == pytest.approx([1, 1])
+    assert set(shares.layer) == set(gradient_gram(model, X, Y).shares)
+    assert "within_class_cosine" in set(table.quantity)
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_its_columns_reach_every_logger_wherever_it_stands(first, tmp_path):
+    model, callback = compiled(classifier(layers.Dense(4, "tanh"))), StiffnessCallback(X, Y)
+    logger, seen = keras.callbacks.CSVLogger(tmp_path / "log.csv"), []
+    other = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: seen.append(set(logs)))
+    history = model.fit(X, Y, epochs=2, verbose=0, validation_data=(X, Y), callbacks=(
+        [callback, logger, other] if first else [logger, other, callback]))
+    names = {f"{name}_{kind}" for name in ("within_class", "between_classes") for kind in ("sign", "cosine")}
+    header, *rows = (tmp_path / "log.csv").read_text().splitlines()
+    assert names <= set(header.split(",")) and len(rows) == 2 and "nan" not in rows[-1].lower()
+    assert all(names <= logs for logs in seen) and len(seen) == 2
+    assert names <= set(history.history) and history.history["within_class_sign"][-1] == next(
+        row["value"] for row in callback.rows[::-1] if row["quantity"] == "within_class_sign")
