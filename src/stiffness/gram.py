@@ -65,6 +65,8 @@ class Gram:
         return {label: self._unscaled(matrix) for label, matrix in self.scaled_layers.items()}
 
     def _unscaled(self, matrix):
+        if (self.scales == 1).all() and (self.scales2 == 1).all():
+            return matrix
         with np.errstate(over="ignore", invalid="ignore"):  # both are reported below
             products = matrix * self.scales[:, None].astype(matrix.dtype)
             products *= self.scales2.astype(matrix.dtype)

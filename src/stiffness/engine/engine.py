@@ -14,7 +14,7 @@ from keras import ops
 
 from stiffness.engine.backend import backend
 from stiffness.engine.examples import NotFinite, count_of, take
-from stiffness.engine.features import MATRICES, SIDE, Factors, even_size
+from stiffness.engine.features import MATRICES, SIDE, STRIP, Factors, even_size
 from stiffness.engine.keras_private import added_losses, attached_logits, layers_of, own_variables
 from stiffness.engine.losses import check_finite
 from stiffness.engine.replay import by_example, repeated
@@ -47,6 +47,10 @@ GRAPHS_KEPT = 32  # per model: one for each shape of a chunk of examples, of a t
 _SEEN_ONCE, _NOT_COMPILABLE = "seen once", "cannot be compiled"
 MEAN, SUM = "mean", "sum"  # of its examples' losses: what a batch's added losses are
 _CHECKED = weakref.WeakKeyDictionary()  # model -> (_Checked, ...), the latest first
+
+# attributes that every layer, or every model, has: what matters of them is in the signature in another way
+_BOOKKEEPING = {of_model: frozenset(vars(kind())) - {"call", "activity_regularizer", "_remat_mode"}
+                for of_model, kind in ((False, keras.layers.Layer), (True, keras.Model))}
 
 log = logging.getLogger(__name__)
 
@@ -153,10 +157,7 @@ class Engine:
         for c in slices_of(count_of(y), self.chunk):
             losses, scale, parts = self._losses_and_parts(*take((x, y), c))
             check_finite(losses, scale, start + c.start, x_name)
-            features = {}
-            for label, feature in [pair for part in parts for pair in part]:
-                features.setdefault(label, []).append(feature)
-            chunks.append(features)
+            chunks.append(_by_label(parts))
             scales.append(ops.convert_to_numpy(scale).astype(float))
         if len(chunks) == 1:
             return chunks[0], scales[0]
@@ -166,7 +167,8 @@ class Engine:
     def _losses_and_parts(self, x, y):
         """(losses, scales, [[(label, feature)] of each owner]), compiled if these shapes have occurred before."""
         if self.compilable:
-            graph = self._graph("pass", (x, y), lambda: self._checked_graph(x, y))
+            graph = self._graph("pass", (x, y), lambda: self._checked(
+                self._compiled, lambda graph: _squares(self._run(graph, x, y)[-1]), x, y))
             if graph:
                 return self._run(graph, x, y)
         return self._run_eagerly(x, y)
@@ -263,21 +265,21 @@ class Engine:
         self._keep(key, graph or _SEEN_ONCE)
         return None if graph in (None, _SEEN_ONCE, _NOT_COMPILABLE) else graph
 
-    def _checked_graph(self, x, y):
-        """What `_compiled` returns, or _NOT_COMPILABLE if that fails or gives different gradients: some layers compute
-        something else in a graph, such as Conv1D with channels first in Keras 3.15."""
+    def _checked(self, graph_of, squares_of, x, y):
+        """The graph that graph_of(x, y) returns, or _NOT_COMPILABLE if that fails or gives different gradients: some
+        layers compute something else in a graph, such as Conv1D with channels first in Keras 3.15.
+
+        squares_of(graph): the squared norms of the first examples by the graph.
+        """
         sample = slice(0, SAMPLE)
         try:
-            graph = self._compiled(x, y)
-            fast = self._run(graph, x, y)[-1]
+            graph = graph_of(x, y)
+            fast = ops.convert_to_numpy(squares_of(graph))[sample]
         except Exception as error:  # a layer that cannot be traced raises any type
             log.debug("the forward pass is not compiled: %r", error)
             return _NOT_COMPILABLE
-        slow = self._run_eagerly(*take((x, y), sample))[-1]
-        fast, slow = ([ops.convert_to_numpy(feature.squares())[sample] for parts in own for _, feature in parts]
-                      for own in (fast, slow))
-        tolerance = self._tolerance(self.layers) * max(map(np.max, slow), default=0)
-        if all(np.abs(one - other).max() <= tolerance for one, other in zip(fast, slow)):
+        slow = ops.convert_to_numpy(_squares(self._run_eagerly(*take((x, y), sample))[-1]))
+        if _difference(fast, slow) <= self._tolerance(self.layers) * _size(slow):
             return graph
         log.debug("the forward pass is not compiled: the graph gives other gradients")
         return _NOT_COMPILABLE
@@ -316,35 +318,59 @@ class Engine:
         return losses, scales, parts
 
     def products(self, left, right, kept=None):
-        """(products, parts): (n, m), the sum over all layers, and {label: kept(the layer's part)}.
+        """[(rows, columns, products, parts)]: pieces of the tile, whose products are the sum over all layers, and
+        {label: kept(the layer's part)}.
 
-        left, right: as returned by `features`; the same object for a tile on the diagonal. Runs as a compiled graph if
-        these shapes have occurred before.
+        left, right: as returned by `features`; the same object for a tile on the diagonal, of which the pieces cover
+        what is on and above the diagonal. Runs as a compiled graph if these shapes have occurred before.
         """
         labels = [label for label, features in left.items() if features]  # layers that are never called have none
         if not labels:
-            return 0, {}
+            return []
         given = [[one.products(other) for one, other in zip(left[label], right[label]) if not one.compiles]
                  for label in labels]
         settings = [[replace(one, parts=()) for one in left[label] if one.compiles] for label in labels]
         sides = [[[one.parts for one in side[label] if one.compiles] for label in labels]
                  for side in ([left] if right is left else [left, right])]
+        pieces = _pieces(left, right)
 
         def tile(given, *sides):
-            total, parts = None, []
-            for terms, own, *layer in zip(given, settings, *sides):
-                ones, *others = [[replace(setting, parts=tuple(part)) for setting, part in zip(own, side)]
-                                 for side in backend.run_after(total, layer)]  # layer by layer, to save memory
-                pairs = zip(ones, *(others or [ones]))
-                part = backend.sum_of([*terms, *(one.products(other) for one, other in pairs)])
-                total = part if total is None else total + part
-                parts.append(kept(part) if kept else ())
-            return total, parts
+            sides = [[[replace(setting, parts=tuple(part)) for setting, part in zip(own, layer)]
+                      for own, layer in zip(settings, side)] for side in sides]
+            return _tile(given, sides[0], sides[-1], pieces, kept)
 
         graph = self._graph(("tile", len(sides), kept), (given, *sides),
                             lambda: backend.compiled(tile, (given, *sides)))
-        total, parts = (graph or tile)(given, *sides)
-        return total, dict(zip(labels, parts))
+        found = (graph or tile)(given, *sides)
+        return [(*piece, total, dict(zip(labels, parts))) for piece, (total, parts) in zip(pieces, found)]
+
+    def products_at_once(self, x, y, kept):
+        """(scales, pieces): what `features` and `products` give for one tile on the diagonal, in one graph, which takes
+        less time for few examples; None where there is no such graph (yet)."""
+        if not self.compilable or self.chunk < count_of(y) or any(
+                owner.rule and not owner.rule.compiles for owner in self.owners):
+            return None
+        graph = self._graph(("all", kept), (x, y), lambda: self._checked(
+            lambda x, y: self._all_in_one(x, y, kept), lambda graph: ops.diagonal(graph[0](x, y)[-1][0][0]), x, y))
+        if graph is None:
+            return None
+        graph, (labels, pieces) = graph
+        losses, scales, found = graph(x, y)
+        check_finite(losses, scales, 0, "x")
+        scales = ops.convert_to_numpy(scales).astype(float)
+        return scales, [(*piece, total, dict(zip(labels, parts))) for piece, (total, parts) in zip(pieces, found)]
+
+    def _all_in_one(self, x, y, kept):
+        static = []
+
+        def function(x, y):
+            (losses, scales), calls = self._calls(lambda: self._total(x, y), count_of(y))
+            features = _by_label([self._parts(owner, calls) for owner in self.owners])
+            static[:] = list(features), _pieces(features, features)
+            own = list(features.values())
+            return losses, scales, _tile([[] for _ in own], own, own, static[1], kept)
+
+        return backend.compiled(function, (x, y)), static
 
     # --- the plan ---------------------------------------------------------------------------------------------------
 
@@ -589,28 +615,93 @@ class Engine:
 
     def _signature(self, rows, columns):
         """Everything but the weights that a check depends on: attributes of layers and loss, the examples' shapes."""
-        layers = [(type(layer), id(type(layer).call), _plain(vars(layer))) for layer in self.layers]
         examples = [(part.shape[1:], part.dtype.str) for part in keras.tree.flatten(rows)]
         sample = min(SAMPLE, count_of(_sampled(rows, columns)[0][1]))
-        loss = [(_weak_reference(part.source), _plain(vars(part.source)) if hasattr(part.source, "__dict__") else None)
-                for part in self.losses.parts]
-        return (tuple(layers), tuple(map(id, self.variables)), tuple(examples), sample, self.method, tuple(loss),
-                _plain(self.losses.weights))
+        losses = [(_Same(part.source), *map(_plain, getattr(part.source, "__dict__", {}).items()))
+                  for part in self.losses.parts]
+        return (tuple(map(_attributes, self.layers)), tuple(map(_Same, self.variables)), tuple(examples), sample,
+                self.method, self.losses.whole, tuple(losses), _plain(self.losses.weights))
+
+
+class _Same:
+    """Equal only if it stands for the same object, which it does not keep alive."""
+
+    __slots__ = ("number", "reference")
+
+    def __init__(self, thing):
+        self.number = id(thing)  # another object may have it later
+        try:
+            self.reference = weakref.ref(thing)
+        except TypeError:  # its type does not support weak references
+            self.reference = None
+
+    def __eq__(self, other):
+        return isinstance(other, _Same) and self.number == other.number and (
+            self.reference is None or self.reference() is not None)
+
+
+def _attributes(layer):
+    """The layer's attributes, without those of Keras's own bookkeeping."""
+    keeps = _BOOKKEEPING[isinstance(layer, keras.Model)]
+    own = [(name, _plain(value)) for name, value in vars(layer).items() if name not in keeps and name[:6] != "_self_"]
+    return type(layer), _Same(type(layer).call), layer.compute_dtype, layer.variable_dtype, tuple(own)
 
 
 def _plain(value):
+    if value is None or isinstance(value, str | int | float):
+        return value
     if isinstance(value, dict):
-        value = list(value.items())
+        return tuple((name, _plain(part)) for name, part in value.items())
     if isinstance(value, list | tuple):
         return tuple(map(_plain, value))
-    return value if value is None or isinstance(value, str | int | float) else id(value)
+    return _Same(value)
 
 
-def _weak_reference(thing):
-    try:
-        return weakref.ref(thing)
-    except TypeError:  # its type does not support weak references
-        return thing
+def _squares(parts):
+    """(n,): the squared norms of the gradients of all owners, [[(label, feature)] of each]."""
+    return sum(feature.squares() for own in parts for _, feature in own)
+
+
+def _by_label(parts):
+    """{label: [feature]} of [[(label, feature)] of each owner]"""
+    features = {}
+    for label, feature in [pair for own in parts for pair in own]:
+        features.setdefault(label, []).append(feature)
+    return features
+
+
+def _pieces(left, right):
+    """[(rows, columns)]: the pieces in which a tile is computed; left, right: {label: [feature]}.
+
+    A tile on the diagonal consists of strips, because half of it would be a repeat.
+    """
+    n, m = (next(len(one) for own in side.values() for one in own) for side in (left, right))
+    if left is right and all(isinstance(one, Factors) for own in left.values() for one in own):
+        return [(rows, slice(rows.start, n)) for rows in slices_of(n, even_size(n, STRIP))]
+    return [(slice(0, n), slice(0, m))]
+
+
+def _tile(given, left, right, pieces, kept):
+    """[(products, [kept(each layer's part)])] of each piece. left, right: the features of each layer; given: products
+    of further features."""
+    found, last = [], None
+    for rows, columns in pieces:
+        total, parts = None, []
+        for terms, ones, others in zip(given, left, right):
+            same = ones is others and len(pieces) == 1
+            ones = [_some(one, rows, last) for one in ones]  # layer by layer, to save memory
+            others = ones if same else [_some(other, columns, last) for other in others]
+            part = backend.sum_of([*terms, *(one.products(other) for one, other in zip(ones, others))])
+            total = last = part if total is None else total + part
+            parts.append(kept(part) if kept else ())
+        found.append((total, parts))
+    return found
+
+
+def _some(feature, examples, last):
+    """The feature of some examples, which a graph uses only after computing `last`."""
+    feature = replace(feature, parts=tuple(backend.run_after(last, feature.parts)))
+    return feature if examples == slice(0, len(feature)) else feature[examples]
 
 
 def _code_is_keras(layers):

@@ -18,6 +18,7 @@ from stiffness.engine.backend import backend
 
 PAIRWISE_POSITIONS = 8  # the most positions that are multiplied pair by pair, if that is cheaper
 MATRICES = 3  # of (n, m) that exist at a time in a product of features
+STRIP = 256  # rows of a strip, in which the tiles on the diagonal are computed, as half of such a tile is a repeat
 SIDE = 300  # examples per side of a tile in products that need many numbers for each pair of examples
 PATCHED = 64  # examples whose patches are formed at a time to compute their gradients' norms
 ELEMENTWISE = 60  # operations of a matrix product that take the time of one elementwise operation
@@ -42,6 +43,12 @@ class _Parts:
     def per_pair(self):
         """How many numbers a product needs per pair of examples, in tiles of SIDE examples, besides MATRICES."""
         return 0
+
+    def __len__(self):
+        return self.parts[0].shape[0]
+
+    def __getitem__(self, examples):
+        return replace(self, parts=tuple(part[examples] for part in self.parts))
 
     @staticmethod
     def joined(chunks):

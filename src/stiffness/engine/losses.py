@@ -76,6 +76,9 @@ class Losses:
 
     def pairs(self, y, prediction):
         """[(part, y_true, y_pred)]: which labels and which output belong to which loss function."""
+        single = not keras.tree.is_nested(y) and not keras.tree.is_nested(prediction)
+        if single and len(self.parts) == 1:  # the usual case, without the search for the structure
+            return [(self.parts[0], y, prediction)]
         found = []
 
         def visit(*pair):

@@ -14,7 +14,7 @@ from stiffness.engine.engine import slices_of
 from stiffness.engine.examples import NotFinite, count_of, take
 
 LARGEST_BLOCK = 1024  # examples along a side of a tile; larger tiles are no faster
-SMALLEST_BLOCK = 375  # smaller tiles make the matrix products slower, so only a small memory budget leads to them
+SMALLEST_BLOCK = 1000  # a symmetric matrix of fewer examples is one tile, which is computed in strips
 BLOCKS = 8  # per side of a symmetric matrix; the tiles that are computed then cover 9/16 of it
 LONG = 10  # seconds to go from which on progress is shown
 LARGE = 2**30  # bytes of a result from which on its size is told before the work starts
@@ -53,8 +53,9 @@ def block_of(engine, examples, where, x_name):
 
 
 def tiles(engine, rows, columns, budget, verbose, by_layer=False):
-    """Yields (the rows' `Block`, the columns' `Block`, products, parts) for all tiles; columns None: those on and above
-    the diagonal of the symmetric matrix of the rows, where the blocks of a tile on the diagonal are one object.
+    """Yields (the rows' `Block`, the columns' `Block`, rows, columns, products, parts) for all pieces of all tiles;
+    columns None: those on and above the diagonal of the symmetric matrix of the rows, where the blocks of a tile on the
+    diagonal are one object. The rows and columns of a piece are slices of the whole matrix.
 
     The features of as many blocks of rows as the budget allows are kept in memory; each block of columns is multiplied
     with all of them, and so is computed once for each group of row blocks.
@@ -71,6 +72,15 @@ def tiles(engine, rows, columns, budget, verbose, by_layer=False):
     count = len(row_blocks) * (len(row_blocks) + 1) // 2 if symmetric else len(row_blocks) * len(column_blocks)
     progress = Progress(count, n, m, engine.dtype.itemsize, verbose)
 
+    if symmetric and len(row_blocks) == 1:
+        kept = _whole if by_layer else ops.diagonal
+        found = engine.products_at_once(*rows, kept)
+        if found:
+            block = Block(row_blocks[0], {}, found[0], "x")
+            for r, c, total, parts in found[1]:
+                yield block, block, r, c, total, parts
+            return
+
     def of_group(group):  # a function, so that its features are freed before the next group's are computed
         lefts = [block_of(engine, rows, r, "x") for r in row_blocks[group]]
         for c in column_blocks[group.start :] if symmetric else column_blocks:
@@ -80,11 +90,16 @@ def tiles(engine, rows, columns, budget, verbose, by_layer=False):
                 if symmetric and c.start < left.where.start:
                     continue
                 kept = _whole if by_layer else ops.diagonal if left is right else None
-                yield left, right, *engine.products(left.features, right.features, kept)
+                for r, c_, total, parts in engine.products(left.features, right.features, kept):
+                    yield left, right, _shifted(r, left), _shifted(c_, right), total, parts
                 progress.add()
 
     for group in slices_of(len(row_blocks), held):
         yield from of_group(group)
+
+
+def _shifted(part, block):
+    return slice(part.start + block.where.start, part.stop + block.where.start)
 
 
 def _whole(part):
@@ -111,11 +126,10 @@ def all_products(engine, rows, columns, budget, per_layer, verbose):
     squares, squares2 = np.zeros(n, engine.dtype), np.zeros(m, engine.dtype)
     scales, scales2 = np.zeros(n), np.zeros(m)
     layers, traces, seen = {}, Counter(), set()
-    for left, right, total, parts in tiles(engine, rows, columns, budget, verbose, per_layer):
-        r, c = left.where, right.where
+    for left, right, r, c, total, parts in tiles(engine, rows, columns, budget, verbose, per_layer):
         _place(products, r, c, total, symmetric)
         if left is right:
-            scales[r] = left.scales
+            scales[left.where] = left.scales
         elif not symmetric:
             for block, own_squares, own_scales in ((left, squares, scales), (right, squares2, scales2)):
                 if (block.x_name, block.where.start) not in seen:
@@ -128,7 +142,7 @@ def all_products(engine, rows, columns, budget, per_layer, verbose):
             if left is right:
                 squared = ops.convert_to_numpy(ops.diagonal(part) if per_layer else part)
                 check_norms(squared, label, r.start, "x")
-                traces[label] += float(squared @ left.scales**2)
+                traces[label] += float(squared @ scales[r]**2)
     if symmetric:
         squares = squares2 = products.diagonal().copy()
         scales2 = scales
@@ -138,9 +152,10 @@ def all_products(engine, rows, columns, budget, per_layer, verbose):
 
 
 def _place(matrix, r, c, part, symmetric):
-    matrix[r, c] = ops.convert_to_numpy(part)
+    part = ops.convert_to_numpy(part)
     if symmetric and r != c:
-        matrix[c, r] = matrix[r, c].T
+        matrix[c, r] = part.T
+    matrix[r, c] = part
 
 
 def largest_of_each_row(engine, rows, columns, budget, k, value_of, verbose):
@@ -150,7 +165,7 @@ def largest_of_each_row(engine, rows, columns, budget, k, value_of, verbose):
     """
     n = count_of(rows[1])
     best, where = np.full((n, k), -np.inf), np.full((n, k), -1)
-    for left, right, total, _ in tiles(engine, rows, rows if columns is None else columns, budget, verbose):
+    for left, right, _, _, total, _ in tiles(engine, rows, rows if columns is None else columns, budget, verbose):
         values = value_of(left, right, ops.convert_to_numpy(total)).astype(float)
         values[np.isnan(values)] = -np.inf
         numbers = np.broadcast_to(np.arange(right.where.start, right.where.stop), values.shape)
