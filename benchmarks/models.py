@@ -230,8 +230,10 @@ def measure(case, way, folder):
     else:
         from stiffness import gradient_gram
 
+        loss = cross_entropy()
+
         def products():
-            return gradient_gram(model, *examples, loss=cross_entropy()).products
+            return gradient_gram(model, *examples, loss=loss).products
 
     seconds = []
     for _ in range(2 if way == "loop" and "50,000" in case else CALLS):

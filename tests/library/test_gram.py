@@ -13,7 +13,8 @@ from keras import layers
 
 from stiffness import class_stiffness, gradient_gram
 from stiffness.engine import definition
-from stiffness.engine.engine import _CHECKED, Engine
+from stiffness.engine.check import Check
+from stiffness.engine.engine import _CHECKED
 from stiffness.gram import cosine_class_stiffness
 from tests.library.marks import slow
 
@@ -190,7 +191,7 @@ def test_compiled_tiles_have_the_right_shares_and_layers():
     for columns in ((), (x2, y2)):
         plain = gradient_gram(model, x, y, *columns, loss=CROSS_ENTROPY, method="jacobian", per_layer=True)
         tiled = gradient_gram(model, x, y, *columns, loss=CROSS_ENTROPY, memory_budget=4000, per_layer=True)
-        assert sum(callable(graph) for graph in _CHECKED[model][0].graphs.values())
+        assert sum(callable(graph) for graph in _CHECKED[model][0].graphs.kept.values())
         assert list(tiled.layers) == list(plain.layers) and tiled.shares == pytest.approx(plain.shares, rel=1e-4)
         for label, matrix in plain.layers.items():
             np.testing.assert_allclose(tiled.layers[label], matrix, rtol=1e-4, atol=1e-6)
@@ -575,13 +576,13 @@ def test_a_repeated_measurement_is_compiled_and_equal():
     model = classifier(layers.Dense(5, "tanh"), layers.LayerNormalization())
     x, y = examples(7)
     first, second, third = (gradient_gram(model, x, y, loss=CROSS_ENTROPY).products for _ in range(3))
-    graphs = _CHECKED[model][0].graphs
+    graphs = _CHECKED[model][0].graphs.kept
     assert [kind[0] for (kind, *_), graph in graphs.items() if isinstance(graph, tuple)] == ["all"]
     np.testing.assert_allclose(second, first, rtol=1e-5, atol=1e-7)
     np.testing.assert_array_equal(third, second)
     model.set_weights([w + 0.1 for w in model.get_weights()])  # a graph reads the current weights
     fourth = gradient_gram(model, x, y, loss=CROSS_ENTROPY).products
-    assert _CHECKED[model][0].graphs is graphs
+    assert _CHECKED[model][0].graphs.kept is graphs
     slow = gradient_gram(model, x, y, loss=CROSS_ENTROPY, method="jacobian").products
     np.testing.assert_allclose(fourth, slow, rtol=1e-4, atol=1e-6)
 
@@ -592,8 +593,8 @@ def test_a_layer_whose_small_gradient_agrees_is_checked_once(scale, checks, monk
     faint = layers.Rescaling(scale)(layers.Dense(3)(inputs))
     model = keras.Model(inputs, layers.Add()([faint, layers.Dense(3)(inputs)]))
     x, y = examples(6)
-    found, check = [], Engine._check
-    monkeypatch.setattr(Engine, "_check", lambda *args: found.append(check(*args)) or found[-1])
+    found, check = [], Check.__init__
+    monkeypatch.setattr(Check, "__init__", lambda self, *args: check(self, *args) or found.append(self.conclusive))
     for _ in range(2):
         gradient_gram(model, x, y, loss=CROSS_ENTROPY, method="closed-form")
     assert found == [scale > 0] * checks

@@ -130,8 +130,8 @@ def test_few_rows_and_many_columns(n, m, budget):
 def test_one_row_and_many_columns_take_few_passes(monkeypatch):
     from stiffness.engine.engine import Engine
 
-    passes, run = [], Engine._losses_and_parts
-    monkeypatch.setattr(Engine, "_losses_and_parts", lambda self, x, y: passes.append(len(y)) or run(self, x, y))
+    passes, run = [], Engine._pass
+    monkeypatch.setattr(Engine, "_pass", lambda self, x, y: passes.append(len(y)) or run(self, x, y))
     x, y = examples(3000)
     gradient_gram(classifier(layers.Dense(5, "tanh")), x[:1], y[:1], x, y, loss=CROSS_ENTROPY)
     assert len(passes) <= 5 and sum(passes) == 3001

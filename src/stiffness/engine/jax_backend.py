@@ -77,13 +77,12 @@ def map_examples(function, examples, in_graph=True):
 
 
 def jacobian(function, variables):
-    """For a function that returns ((n,), other): (other, [(n, *shape)]), each value's gradients, vectorised."""
+    """[(n, *shape)]: the gradients of each of the values (n,) that the function returns, vectorised."""
     def values_of(trained):
         with keras.StatelessScope(state_mapping=list(zip(variables, trained))):
             return function()
 
-    found, other = jax.jacrev(values_of, has_aux=True)([v.value for v in variables])
-    return other, found
+    return jax.jacrev(values_of)([v.value for v in variables])
 
 
 def loss_gradients(losses_of, outputs):

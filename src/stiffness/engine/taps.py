@@ -52,7 +52,6 @@ class Call:
     layer: object
     recorded: object
     gradients: object
-    outputs: object = None  # of a call that is repeated
 
 
 @dataclass
@@ -138,7 +137,7 @@ class _Taps:
                 if of_part is not None:
                     attach_logits(part, of_part)
             outputs = output, logits
-            self.calls.append(Call(owner, layer, (args, kwargs, frame.results), (frame.inputs, outputs), outputs))
+            self.calls.append(Call(owner, layer, (args, kwargs, frame.results), (frame.inputs, outputs)))
             return output
 
         return framed_call
@@ -189,13 +188,13 @@ def recorded_calls(owners, n, forward, spread=()):
         taps = _Taps(watch, n, spread)
         with _tapped(owners, taps):
             total, other = forward()
-        return total, (other, [(call.owner, call.layer, call.recorded, taps.places(call.gradients), call.outputs)
+        return total, (other, [(call.owner, call.layer, call.recorded, taps.places(call.gradients))
                                for call in taps.calls])
 
     (other, calls), gradients = backend.watched_gradients(run)
     return other, [Call(owner, layer, recorded, keras.tree.map_structure(
-        lambda place: None if place is None else gradients[place], places), outputs)
-        for owner, layer, recorded, places, outputs in calls]
+        lambda place: None if place is None else gradients[place], places))
+        for owner, layer, recorded, places in calls]
 
 
 @contextmanager

@@ -114,10 +114,10 @@ def map_examples(function, examples, in_graph=True):
 
 
 def jacobian(function, variables):
-    """For a function that returns ((n,), other): (other, [(n, *shape)]), each value's gradients, vectorised."""
+    """[(n, *shape)]: the gradients of each of the values (n,) that the function returns, vectorised."""
     with tf.GradientTape() as tape:
-        values, other = function()
-    return other, tape.jacobian(values, [v.value for v in variables], unconnected_gradients="zero")
+        values = function()
+    return tape.jacobian(values, [v.value for v in variables], unconnected_gradients="zero")
 
 
 def loss_gradients(losses_of, outputs):
