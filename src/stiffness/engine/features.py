@@ -163,8 +163,8 @@ class Convolved(_Parts):
 
     def squares(self):
         """(n,): g_i . g_i"""
-        return ops.concatenate([self._factors(range(start, min(start + PATCHED, len(self.parts[0])))).squares()
-                                for start in range(0, len(self.parts[0]), PATCHED)], axis=0)
+        return ops.concatenate([self._factors(range(start, min(start + PATCHED, len(self)))).squares()
+                                for start in range(0, len(self), PATCHED)], axis=0)
 
     def weighted_sum(self, examples, weights):
         """(length,): the sum of weights[k] g_i over i = examples[k]."""

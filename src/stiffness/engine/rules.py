@@ -130,7 +130,7 @@ class _EinsumDense(_Linear):
         a = ops.einsum(f"{inputs}->{batch}{positions}{rows}", a)
         d = ops.einsum(f"{outputs}->{batch}{positions}{columns}", d)
         count = math.prod(a.shape[1 : 1 + len(positions)])
-        return ops.reshape(a, (len(a), count, -1)), ops.reshape(d, (len(d), count, -1))
+        return ops.reshape(a, (a.shape[0], count, -1)), ops.reshape(d, (d.shape[0], count, -1))
 
     @staticmethod
     def bias(layer, d):
@@ -220,7 +220,7 @@ class _DepthwiseConv(_Conv):
     def outer(cls, layer, a, d):
         image, d = cls.images(layer, a, d)
         patches = patches_of(image, _axes(image, layer))
-        d = ops.reshape(d, (len(d), -1, patches.shape[-1], layer.depth_multiplier))
+        d = ops.reshape(d, (d.shape[0], -1, patches.shape[-1], layer.depth_multiplier))
         return [(flat(ops.einsum("ntkc,ntcm->nkcm", patches, d)),)]
 
 
@@ -562,7 +562,7 @@ def _pairwise(positions, rows, columns):
 
 def _ids(ids, d):
     """(n, ...) -> (n, T), integers."""
-    return np.reshape(ops.convert_to_numpy(ids), (len(d), -1)).astype(int)
+    return np.reshape(ops.convert_to_numpy(ids), (d.shape[0], -1)).astype(int)
 
 
 def _rows(calls):

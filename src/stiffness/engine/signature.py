@@ -58,11 +58,12 @@ def _plain(value):
 
 
 def code_is_keras(layers):
-    """Whether all code of the layers is Keras's own. Other code may read values that can change unseen."""
+    """Whether all code of the layers is that of Keras and its hub. Other code may read values that can change unseen.
+    """
     for layer in layers:
         if isinstance(layer, keras.layers.Lambda) or "call" in vars(layer):
             return False
         for part in (layer, getattr(layer, "activation", None) or layer):
-            if not getattr(part, "__module__", "").startswith("keras."):
+            if not getattr(part, "__module__", "").startswith(("keras.", "keras_hub.")):
                 return False
     return True

@@ -110,7 +110,7 @@ def map_examples(function, examples, in_graph=True):
     def loop(examples):
         return tf.map_fn(function, examples, fn_output_signature=kinds)
 
-    return tf.function(loop, autograph=False)(examples) if tf.executing_eagerly() else loop(examples)
+    return compiled(loop, (examples,))(examples) if tf.executing_eagerly() else loop(examples)
 
 
 def jacobian(function, variables):
