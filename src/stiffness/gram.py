@@ -3,7 +3,7 @@
 For a Dense layer with input a_i and gradient d_i at its pre-activation, example i's gradient is the outer product
 a_i d_i^T for the kernel and d_i for the bias, so the layer adds (a_i . a_j + 1) (d_i . d_j) to g_i . g_j. One batched
 forward pass and one backward pass of the SUM of the losses give all a and d, because example i's loss depends only on
-its own activations. The closed forms of the other kinds of layers are in `stiffness.engine.layers`.
+its own activations. The closed forms of the other kinds of layers are in `stiffness.engine.rules`.
 """
 
 import threading
@@ -35,9 +35,9 @@ class Gram:
 
     All of them are stored relative to a scale per example: scaled[i, j] = products[i, j] / (scales[i] scales2[j]).
     The gradients of examples that a network classifies with great confidence can be too small for single precision;
-    the sign and the cosine do not depend on the scales. `shares` maps each layer's path to its part of the trace of
-    the rows' Gram matrix (the parts sum to 1). `layers` maps it to the layer's own (n, m) matrix if `per_layer` was
-    set (these sum to `products`).
+    the sign and the cosine do not depend on the scales. `ways` maps each layer's path to how its gradients were
+    computed, `shares` to its part of the trace of the rows' Gram matrix (the parts sum to 1), and `layers` to its own
+    (n, m) matrix if `per_layer` was set (these sum to `products`).
     """
 
     scaled: np.ndarray
@@ -105,22 +105,25 @@ def gradient_gram(model, x, y=None, x2=None, y2=None, *, loss=None, method="auto
                   per_layer=False, verbose="auto"):
     """Gram matrix of the per-example loss gradients (equation `gradient`).
 
-    products[i, j] = g_i . g_j with g_i = dL_i/dW, W being all trainable variables of the model. L_i is the unreduced
-    loss of example i alone: g_i contains neither the factor 1/n of a batch's mean loss nor weight regularisation. If
-    the loss has several values per example, as for a sequence, L_i is their mean over the positions that are not
-    masked. The model runs in inference mode and is left exactly as it was.
+    products[i, j] = g_i . g_j with g_i = dL_i/dW, W being all trainable variables of the model. L_i is the loss that
+    `fit` computes of a batch of example i alone, without weight regularisation: g_i does not contain the factor 1/n of
+    a batch's mean loss, and a sequence's loss is the mean over the positions that are not masked, unless the loss
+    reduces otherwise. The model runs in inference mode and is left exactly as it was.
 
     Args:
         model: a built Keras model.
-        x: (n, ...), the rows' examples; a list or dictionary of arrays for several inputs; or a `tf.data.Dataset` of
-            (x, y) batches, and then no y.
-        y: (n, ...), the rows' labels.
+        x: (n, ...), the rows' examples; a list or dictionary of arrays for several inputs; or whatever brings its
+            labels, and then no y: a tuple (x, y), a `tf.data.Dataset`, a PyDataset, a generator, a data loader.
+        y: (n, ...), the rows' labels; a list or dictionary of arrays for several outputs.
         x2, y2: (m, ...) and (m, ...), the columns' examples and labels. None means x and y; the matrix is symmetric.
-        loss: a Keras loss, its name, or a function of (y_true, y_pred) that returns one value per example. None means
-            the loss of `compile`.
+        loss: as in `compile`: a Keras loss, its name, a function of (y_true, y_pred), or a list or dictionary of these
+            for several outputs. None means the loss of `compile`, with its weights, or the model's own `compute_loss`.
+            Losses that the model adds (`add_loss`, activity regularisers) count, if they are a mean or a sum over
+            examples.
         method: "closed-form" uses the layers' closed forms, and raises if a layer has none. "jacobian" is automatic
-            differentiation of every example. "auto" uses closed forms, and the jacobian for the variables without one.
-        memory_budget: bytes for intermediate values; the result itself is not counted.
+            differentiation of all examples' losses. "auto" uses closed forms; a layer without one has its call
+            repeated for one example at a time. `Gram.ways` tells which was used for which layer.
+        memory_budget: for intermediate values, in bytes or as text such as "1GB"; the result itself is not counted.
         per_layer: whether to keep each layer's own matrix, `Gram.layers`.
         verbose: 1 shows the progress, 0 does not, "auto" does if the measurement takes long.
 
@@ -133,9 +136,10 @@ def gradient_gram(model, x, y=None, x2=None, y2=None, *, loss=None, method="auto
         RuntimeError: called inside a `tf.function` or a `tf.distribute` strategy, or while another thread trains the
             model.
 
-    The first measurement of a model compares each layer's closed form with automatic differentiation on a few examples
-    and uses those that agree. Later measurements rely on that as long as the layers, the loss and the shapes of the
-    examples stay the same; from the second measurement of the same shapes on, they run as a compiled graph.
+    The first measurement of a model compares the way that is taken for each layer with the plain definition on a few
+    examples, and takes another one where they disagree. Later measurements rely on that as long as the layers, the loss
+    and the shapes of the examples stay the same; from the second measurement of the same shapes on, they run as a
+    compiled graph, and each time its values are compared with those of the model's own code if that is not Keras's.
 
     Precision: where a model's confidence 1 - p is below single precision, Keras's (sparse) categorical cross-entropy
     is still exact if the model returns logits or, with TensorFlow, ends in a softmax activation. With other losses the
