@@ -78,7 +78,7 @@ def test_a_gram_tells_its_size_and_how_it_was_made():
     assert repr(gradient_gram(classifier(), x, y, x[:2], y[:2], loss=CROSS_ENTROPY,
                               method="jacobian")) == "Gram(5 x 2, the jacobian of the model's call)"
     assert repr(gradient_gram(classifier(layers.PReLU()), x, y, loss=CROSS_ENTROPY)) == (
-        "Gram(5 x 5, closed form, the layer's call, one example at a time; symmetric)")
+        "Gram(5 x 5, closed form, elementwise weights, all examples at once; symmetric)")
 
 
 @pytest.mark.equation("gradient")

@@ -12,7 +12,7 @@ from stiffness import class_stiffness, gradient_gram
 from stiffness.engine import definition
 from stiffness.engine.features import Convolved, Factors, patches_of
 from stiffness.engine.rules import _axes, _kernel_gradients, rule_of
-from stiffness.engine.taps import CLOSED_FORM, LAYER
+from stiffness.engine.taps import CLOSED_FORM, ELEMENTWISE, LAYER
 from stiffness.gram import cosine_class_stiffness
 from tests.library.marks import slow
 
@@ -542,6 +542,24 @@ def test_a_recurrent_layer_called_twice():
 # --- layers without a closed form -----------------------------------------------------------------------------------
 
 
+class Mixture(layers.Layer):
+    """Weights that are no elementwise factors: a kernel of its own, and a temperature inside a softmax."""
+
+    def build(self, shape):
+        self.mixing = self.add_weight(shape=(shape[-1], shape[-1]), name="mixing")
+        self.temperature = self.add_weight(shape=(), initializer="ones", name="temperature")
+
+    def call(self, inputs):
+        return ops.softmax(ops.matmul(inputs, self.mixing) * self.temperature, axis=-1)
+
+
+def test_weights_that_are_not_elementwise_are_repeated():
+    model = keras.Sequential([keras.Input((4, 4)), layers.Dense(4, "tanh"), Mixture(), layers.Flatten(),
+                              layers.Dense(3)])
+    ways = agrees(model, *examples(5, 4, 4), method="auto", times=3).ways
+    assert sorted(ways.values()) == [CLOSED_FORM, CLOSED_FORM, LAYER]
+
+
 class ClassToken(layers.Layer):
     """Puts a learned token before the sequence and adds learned positions: two weights that all examples share."""
 
@@ -626,8 +644,8 @@ def test_layers_that_mix_axes_or_have_weights_of_their_own(make, repeated):
     model = keras.Sequential([keras.Input((4, 4)), layers.Dense(4, "tanh"), make(), layers.Flatten(), layers.Dense(3)])
     ways = agrees(model, *examples(5, 4, 4), method="auto", times=3).ways
     own = {v.path.rpartition("/")[0] for v in model.layers[1].trainable_variables if v.name in repeated}
-    assert {label.removesuffix(" (2)") for label, way in ways.items() if way == LAYER} == own
-    assert set(ways.values()) <= {CLOSED_FORM, LAYER}
+    assert {label for label, way in ways.items() if way == ELEMENTWISE} == own
+    assert set(ways.values()) <= {CLOSED_FORM, ELEMENTWISE}
 
 
 class Traced(layers.Layer):

@@ -15,6 +15,7 @@ from stiffness.engine.rules import attribute, rule_of
 from stiffness.engine.taps import (
     CLOSED_FORM,
     EAGER,
+    ELEMENTWISE,
     JACOBIAN,
     LAYER,
     MODEL,
@@ -114,7 +115,7 @@ class Check:
     @staticmethod
     def _first_owner(layers, variables):
         rule = _rule_for(layers, variables)
-        return Owner(layers, variables, CLOSED_FORM if rule else LAYER, rule)
+        return Owner(layers, variables, CLOSED_FORM if rule else ELEMENTWISE, rule)
 
     def _settle(self, pair, single, plain):
         """Replaces owners whose way disagrees with the definition by the next way, until all agree.
@@ -174,8 +175,9 @@ class Check:
         log.debug("%s cannot be used for %s", owner.way, names)
         self.gradients.spread = [other for other in self.gradients.spread if other is not owner]
         place = self.gradients.owners.index(owner)
-        if owner.way == CLOSED_FORM:
-            self.gradients.owners[place] = Owner(owner.layers, owner.variables, LAYER)
+        if owner.way in (CLOSED_FORM, ELEMENTWISE):
+            way = ELEMENTWISE if owner.way == CLOSED_FORM else LAYER
+            self.gradients.owners[place] = Owner(owner.layers, owner.variables, way)
             return
         if owner.way == EAGER:
             raise ValueError(f"the gradients of {names} cannot be computed: repeating the model's call for one example "

@@ -85,6 +85,15 @@ def jacobian(function, variables):
     return jax.jacrev(values_of)([v.value for v in variables])
 
 
+def derivatives_along_ones(function, variable):
+    """For a function that returns tensors: the derivative of each in the direction of ones of the variable."""
+    def of(value):
+        with keras.StatelessScope(state_mapping=[(variable, value)]):
+            return function()
+
+    return jax.jvp(of, [variable.value], [jax.numpy.ones_like(variable.value)])[1]
+
+
 def loss_gradients(losses_of, outputs):
     """(losses, [(n, *shape)]): the losses at these outputs and each loss's gradient with respect to them."""
     def total(outputs):

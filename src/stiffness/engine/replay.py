@@ -3,6 +3,10 @@
 One pass through the whole model gives the inputs of the call, the results of the layers inside it, and the gradients d
 with respect to all that leaves it: its output and the inputs of the layers inside it. With these held fixed,
 g_i = d<d_i, what leaves the call of example i>/dw needs no other layer.
+
+Where every number that leaves the call depends on one entry of a weight at most, the one at the same place along the
+last axes, as with scales and offsets, the derivative in the direction of ones has all of these derivatives, for all
+examples at once.
 """
 
 import functools
@@ -11,7 +15,7 @@ import keras
 from keras import ops
 
 from stiffness.engine.backend import backend
-from stiffness.engine.taps import EAGER, JACOBIAN, is_float, logits_of, patched
+from stiffness.engine.taps import EAGER, ELEMENTWISE, JACOBIAN, is_float, logits_of, patched
 
 
 def repeated(call, owner, layout):
@@ -21,16 +25,35 @@ def repeated(call, owner, layout):
     varying = [k for k, place in enumerate(layout) if place is not None]
     others = owner.left_out(call.layer)
 
-    def products(parts):
-        """The products of what leaves a call with d."""
+    def left_and_d(parts):
+        """What leaves the call, and d for each of it."""
         own = list(leaves)
         for k, part in zip(varying, parts):
             own[k] = part
         (args, kwargs, results), d = keras.tree.pack_sequence_as(nest, own)
         left = [part for part in keras.tree.flatten(_left_by(call.layer, others, args, kwargs, results))
                 if is_float(part)]  # other arguments, such as training=None, are filled in differently
-        gradients = [part for part in keras.tree.flatten(d) if part is not None]
-        return [ops.cast(part, gradient.dtype) * gradient for part, gradient in zip(left, gradients, strict=True)]
+        return left, [part for part in keras.tree.flatten(d) if part is not None]
+
+    def products(parts):
+        return [ops.cast(part, d.dtype) * d for part, d in zip(*left_and_d(parts), strict=True)]
+
+    if owner.way == ELEMENTWISE:
+        places = [place for place, d in zip(layout[-len(keras.tree.flatten(call.gradients)) :],
+                                            keras.tree.flatten(call.gradients)) if d is not None]
+        found = []
+        for v in owner.variables:
+            d = []
+
+            def left(d=d):
+                left, d[:] = left_and_d([leaves[k] for k in varying])
+                return left
+
+            derivatives = backend.derivatives_along_ones(left, v)
+            found.append(sum(_summed(by_example(derivative * ops.cast(part, derivative.dtype), place), v.shape)
+                             for derivative, part, place in zip(derivatives, d, places, strict=True)
+                             if derivative is not None))
+        return found
 
     if owner.way == JACOBIAN:
         def values():
@@ -57,6 +80,14 @@ def _left_by(layer, others, args, kwargs, results):
     with patched([(other, {"call": functools.wraps(other.call)(recorded)}) for other in others]):
         output = layer(*args, **kwargs)
     return inside, (output, logits_of(output))
+
+
+def _summed(t, shape):
+    """(n, *shape): the sum over all other axes of t, whose last ones are those of shape, or 1 there."""
+    t = ops.sum(t, axis=tuple(range(1, t.ndim - len(shape)))) if t.ndim - 1 > len(shape) else t
+    once = tuple(axis for axis, size in enumerate(shape, start=1) if size == 1)
+    t = ops.sum(t, axis=once, keepdims=True) if once else t
+    return ops.reshape(t, (t.shape[0], *shape))
 
 
 def by_example(part, place):

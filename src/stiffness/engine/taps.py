@@ -22,6 +22,7 @@ class Unreachable(Exception):
 
 _ABSENT = object()
 CLOSED_FORM = "closed form"
+ELEMENTWISE = "elementwise weights, all examples at once"
 LAYER = "the layer's call, one example at a time"
 MODEL = "the model's call, one example at a time"
 EAGER = "the model's call, one example at a time, without a graph"
@@ -41,7 +42,8 @@ class Owner:
     def left_out(self, layer):
         """The layers inside one of the owner's layers that a repetition of its call leaves out."""
         # a recurrent layer calls its cell in a loop, which tensors cannot leave
-        return layers_of(layer)[1:] if self.way == LAYER and not isinstance(layer, keras.layers.RNN) else []
+        partly = self.way in (ELEMENTWISE, LAYER) and not isinstance(layer, keras.layers.RNN)
+        return layers_of(layer)[1:] if partly else []
 
 
 @dataclass(eq=False)

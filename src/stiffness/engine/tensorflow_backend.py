@@ -120,6 +120,14 @@ def jacobian(function, variables):
     return tape.jacobian(values, [v.value for v in variables], unconnected_gradients="zero")
 
 
+def derivatives_along_ones(function, variable):
+    """For a function that returns tensors: the derivative of each in the direction of ones of the variable;
+    None for one that does not depend on it."""
+    with tf.autodiff.ForwardAccumulator(variable.value, tf.ones_like(variable.value)) as accumulator:
+        found = function()
+    return [accumulator.jvp(part) for part in found]
+
+
 def loss_gradients(losses_of, outputs):
     """(losses, [(n, *shape)]): the losses at these outputs and each loss's gradient with respect to them."""
     with tf.GradientTape(watch_accessed_variables=False) as tape:
