@@ -138,8 +138,8 @@ def gradient_gram(model, x, y=None, x2=None, y2=None, *, loss=None, method="auto
 
     The first measurement of a model compares the way that is taken for each layer with the plain definition on a few
     examples, and takes another one where they disagree. Later measurements rely on that as long as the layers, the loss
-    and the shapes of the examples stay the same; from the second measurement of the same shapes on, they run as a
-    compiled graph, and each time its values are compared with those of the model's own code if that is not Keras's.
+    and the shapes of the examples stay the same. They run as a compiled graph, whose values are compared with those of
+    the model's own code each time if that is not Keras's.
 
     Precision: where a model's confidence 1 - p is below single precision, Keras's (sparse) categorical cross-entropy
     is still exact if the model returns logits or, with TensorFlow, ends in a softmax activation. With other losses the

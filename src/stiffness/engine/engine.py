@@ -148,7 +148,7 @@ class Engine:
                 for label in list(chunks[0])}, np.concatenate(scales)
 
     def _pass(self, x, y):
-        """What `Gradients.of` returns, compiled if these shapes have occurred before."""
+        """What `Gradients.of` returns, by a graph if there can be one."""
         graph = self.compilable and self.gradients.graphs.get("pass", (x, y), lambda: self._right(
             self._compiled, lambda graph: _squares(self._run(graph, x, y)[-1]), x, y))
         if not graph:
@@ -229,7 +229,7 @@ class Engine:
         {label: kept(the layer's part)}.
 
         left, right: as returned by `features`; the same object for a tile on the diagonal, of which the pieces cover
-        what is on and above the diagonal. Runs as a compiled graph if these shapes have occurred before.
+        what is on and above the diagonal. Runs as a graph if these shapes have occurred before.
         """
         labels = [label for label, features in left.items() if features]  # layers that are never called have none
         if not labels:
@@ -247,13 +247,13 @@ class Engine:
             return _tile(given, sides[0], sides[-1], pieces, kept)
 
         graph = self.gradients.graphs.get(("tile", len(sides), kept), (given, *sides),
-                            lambda: backend.compiled(tile, (given, *sides)))
+                            lambda: backend.compiled(tile, (given, *sides)), at_once=False)
         found = (graph or tile)(given, *sides)
         return [(*piece, total, dict(zip(labels, parts))) for piece, (total, parts) in zip(pieces, found)]
 
     def products_at_once(self, x, y, kept):
         """(scales, pieces): what `features` and `products` give for one tile on the diagonal, in one graph, which takes
-        less time for few examples; None where there is no such graph (yet)."""
+        less time for few examples; None where there is no such graph."""
         if not self.compilable or self.chunk < count_of(y) or any(
                 owner.rule and not owner.rule.compiles for owner in self.gradients.owners):
             return None

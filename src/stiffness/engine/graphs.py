@@ -1,4 +1,4 @@
-"""Compiled graphs, made from the second time on that their shapes occur, as making one takes longer than running it."""
+"""Compiled graphs, each for examples of given shapes."""
 
 import keras
 
@@ -12,12 +12,16 @@ class Graphs:
     def __init__(self):
         self.kept = {}  # key -> SEEN_ONCE, NOT_COMPILABLE, or a graph; the latest used last
 
-    def get(self, kind, examples, make):
-        """The graph that make() returns, once a nest of examples of these shapes has occurred before; None if there is
-        none. make() may return NOT_COMPILABLE."""
+    def get(self, kind, examples, make, at_once=True):
+        """The graph that make() returns; None if that is NOT_COMPILABLE.
+
+        at_once False: a graph is made when examples of these shapes occur for the second time, as making it takes
+        longer than doing without."""
         key = kind, shapes_of(examples)
         graph = self.kept.get(key)
-        graph = SEEN_ONCE if graph is None else make() if graph is SEEN_ONCE else graph
+        if graph is SEEN_ONCE or (graph is None and at_once):
+            graph = make()
+        graph = graph or SEEN_ONCE
         self.keep(key, graph)
         return None if graph in (SEEN_ONCE, NOT_COMPILABLE) else graph
 
