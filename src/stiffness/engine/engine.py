@@ -229,7 +229,7 @@ class Engine:
         {label: kept(the layer's part)}.
 
         left, right: as returned by `features`; the same object for a tile on the diagonal, of which the pieces cover
-        what is on and above the diagonal. Runs as a graph if these shapes have occurred before.
+        what is on and above the diagonal.
         """
         labels = [label for label, features in left.items() if features]  # layers that are never called have none
         if not labels:
@@ -246,9 +246,9 @@ class Engine:
                       for own, layer in zip(settings, side)] for side in sides]
             return _tile(given, sides[0], sides[-1], pieces, kept)
 
-        graph = self.gradients.graphs.get(("tile", len(sides), kept), (given, *sides),
-                            lambda: backend.compiled(tile, (given, *sides)), at_once=False)
-        found = (graph or tile)(given, *sides)
+        graph = self.gradients.graphs.get(("tile", len(sides), kept), (given, *sides), lambda: backend.compiled(
+            tile, (given, *sides))) if backend.compiles else tile
+        found = graph(given, *sides)
         return [(*piece, total, dict(zip(labels, parts))) for piece, (total, parts) in zip(pieces, found)]
 
     def products_at_once(self, x, y, kept):
