@@ -1,5 +1,6 @@
 """Every kind of layer against the plain definition, `stiffness.engine.definition`."""
 
+import inspect
 import logging
 
 import keras
@@ -19,6 +20,11 @@ from tests.library.marks import slow
 CROSS_ENTROPY = keras.losses.SparseCategoricalCrossentropy(from_logits=True, dtype="float64")  # loses no precision
 TOLERANCE = {"float32": 1e-4, "float64": 1e-9}
 DTYPES = ["float32", *slow("float64")]
+
+
+def newer(name):
+    """Skips a test where Keras does not have this layer yet."""
+    return pytest.mark.skipif(not hasattr(layers, name), reason=f"this version of Keras has no {name}")
 
 
 @pytest.fixture(autouse=True)
@@ -113,6 +119,8 @@ def test_dense_whose_activation_is_a_layer():
     ),
 ])
 def test_einsum_dense(equation, shape, output, bias, dtype):
+    if equation == "...x,xyz->...yz" and tf.__version__ < "2.19":
+        pytest.skip("TensorFlow 2.18 computes this einsum incorrectly for a batch, which is refused in words")
     check(lambda dtype: layers.EinsumDense(equation, output, "tanh", bias_axes=bias, dtype=dtype), shape, dtype)
 
 
@@ -291,7 +299,7 @@ def test_a_closed_form_that_does_not_apply_is_detected():
     (lambda **k: layers.LayerNormalization(**k), (3, 6)),
     (lambda **k: layers.LayerNormalization(axis=[1, 2], **k), (3, 6)),
     (lambda **k: layers.LayerNormalization(center=False, **k), (3, 6)),
-    (lambda **k: layers.RMSNormalization(**k), (3, 6)),
+    pytest.param(lambda **k: layers.RMSNormalization(**k), (3, 6), marks=newer("RMSNormalization")),
     (lambda **k: layers.GroupNormalization(2, **k), (4, 4, 6)),
     (lambda **k: layers.GroupNormalization(3, center=False, **k), (6,)),
     (lambda **k: layers.BatchNormalization(**k), (4, 4, 6)),
@@ -334,6 +342,7 @@ def test_embedding_of_float_tokens_called_twice():
     agrees(model, [first.astype("float32"), second.astype("float32")], y)
 
 
+@newer("ReversibleEmbedding")
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("tied", [True, False])
 @pytest.mark.parametrize("reverse", [True, False])
@@ -474,7 +483,8 @@ def test_other_layers_with_lora(make, shape):
     model = keras.Model(inputs, layers.Dense(3)(layers.Flatten()(hidden)))
     for part in layer._flatten_layers():
         if isinstance(part, layers.EinsumDense | layers.Embedding):
-            part.enable_lora(2, lora_alpha=3)
+            has_alpha = "lora_alpha" in inspect.signature(part.enable_lora).parameters
+            part.enable_lora(2, **{"lora_alpha": 3} if has_alpha else {})
     agrees(model, *(tokens(5, 4) if isinstance(layer, layers.Embedding) else examples(5, *shape)))
 
 

@@ -26,7 +26,7 @@ def gradients(model, x, y):
     return np.stack(rows)
 
 
-def agrees(model, x, y, *, given=None, tolerance=1e-5):
+def agrees(model, x, y, *, given=None, tolerance=1e-4):
     """Compares three measurements (the later ones compiled) with the gradients of `fit`'s loss."""
     model.compile("sgd", **given or {})
     g = gradients(model, x, y)

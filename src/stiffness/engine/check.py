@@ -9,7 +9,7 @@ from keras import ops
 
 from stiffness.engine.backend import backend
 from stiffness.engine.examples import NotFinite, count_of, take
-from stiffness.engine.gradients import MEAN, SUM, leaves_of, tolerance
+from stiffness.engine.gradients import MEAN, SUM, difference, leaves_of, size, tolerance
 from stiffness.engine.keras_private import added_losses, layers_of
 from stiffness.engine.rules import attribute, rule_of
 from stiffness.engine.taps import (
@@ -21,6 +21,7 @@ from stiffness.engine.taps import (
     MODEL,
     Owner,
     Unreachable,
+    is_float,
     is_tensor,
     readers_of,
     recorded_calls,
@@ -28,7 +29,7 @@ from stiffness.engine.taps import (
 
 SAMPLE = 2  # examples on which each way is compared with the definition before it is used
 SAMPLES = 4  # how many such samples are tried while a layer has no gradient on those before
-LOSSES = 6  # examples on which the loss is checked
+LOSSES = 4  # examples on which the loss is checked, and whether the model's outputs are the same for each alone
 ROUNDING = 1e-9  # relative to the largest part of the Gram matrix; smaller differences are rounding errors
 
 log = logging.getLogger(__name__)
@@ -64,11 +65,23 @@ class Check:
     def _check_losses(self, rows, columns, x_name):
         examples, _ = sampled(rows, columns)
         x, y = take(examples, slice(0, LOSSES))
-        prediction = self.model(x, training=False)
+        prediction, added = self.model(x, training=False), added_losses(self.model)
         self.prediction = keras.tree.map_structure(lambda part: keras.KerasTensor(part.shape, part.dtype), prediction)
         check_labels(self.gradients.losses, rows, columns, prediction)
+        self._check_each_alone(x, prediction)
         self.gradients.losses.check(x, y, prediction, x_name)
-        self.gradients.added = self._kind_of_added(x, added_losses(self.model))
+        self.gradients.added = self._kind_of_added(x, added)
+
+    def _check_each_alone(self, x, prediction):
+        for i in range(count_of(x)):
+            alone = self.model(take(x, slice(i, i + 1)), training=False)
+            for part, other in zip(keras.tree.flatten(prediction), keras.tree.flatten(alone)):
+                if is_float(part) and difference(part[i], other[0]) > tolerance(self.gradients.layers) * size(part):
+                    one, other = (ops.convert_to_numpy(ops.ravel(values))[0] for values in (part[i], other))
+                    raise ValueError(f"the model's output for example {i} depends on the examples beside it ({one:g} "
+                                     f"in a batch of {count_of(x)}, {other:g} alone), so there is no per-example loss; "
+                                     "look for BatchNormalization or Dropout called with training=True, or for an "
+                                     "operation that the backend computes incorrectly for a batch")
 
     def _kind_of_added(self, x, added):
         """MEAN or SUM: what the losses that the model added for the examples x are of each example's; None: no such."""
@@ -204,7 +217,7 @@ class Check:
         sizes = [np.abs(matrix).max() for matrix in expected]
         self.width, self.length, self.working, self.per_pair, largest = 0, 0, 0, 0, 0
         failed, unsure = [], False
-        for owner, matrix, size in zip(self.gradients.owners, expected, sizes):
+        for owner, matrix, largest_entry in zip(self.gradients.owners, expected, sizes):
             try:
                 features = [feature for _, feature in self.gradients.parts(owner, calls)]
                 found = ops.convert_to_numpy(sum(feature.products(feature) for feature in features))
@@ -216,12 +229,12 @@ class Check:
                 label = self.gradients.labels[id(owner.variables[0])]
                 raise NotFinite(f"the gradients of {label} are too large for {self.gradients.dtype}: the model's "
                                 "weights or activations are; look for a weight that has diverged")
-            difference, allowed = np.abs(found - matrix).max(), tolerance(owner.layers) * size
-            if difference > max(allowed, ROUNDING * max(sizes)):
+            wrong, allowed = np.abs(found - matrix).max(), tolerance(owner.layers) * largest_entry
+            if wrong > max(allowed, ROUNDING * max(sizes)):
                 failed.append(owner)
                 continue
             depends = any(id(v) in connected for v in owner.variables)
-            unsure |= bool(depends and (size == 0 or difference > allowed))
+            unsure |= bool(depends and (largest_entry == 0 or wrong > allowed))
             self.width += sum(feature.width() for feature in features)
             self.length += sum(feature.length() for feature in features)
             self.per_pair = max([self.per_pair, *[feature.per_pair() for feature in features]])

@@ -100,7 +100,7 @@ class _LoraDense(_Dense):
     def features(cls, calls):
         features = []
         for layer, a, d in calls:
-            scale, a, d = layer.lora_alpha / layer.lora_rank, positions_of(a), positions_of(d)
+            scale, a, d = _lora_scale(layer), positions_of(a), positions_of(d)
             left, right = (ops.cast(v, d.dtype) for v in (layer.lora_kernel_a, layer.lora_kernel_b))
             features.append([(a, scale * ops.matmul(d, ops.transpose(right))), (scale * ops.matmul(a, left), d)])
         features = [_factors(*_joined(pairs)) for pairs in zip(*features)]
@@ -157,7 +157,7 @@ class _LoraEinsumDense(_EinsumDense):
         if last not in outputs or any(c in inputs and c in outputs for c in kernel):
             raise NotImplementedError("the last axis of the kernel is no output, or each position has its own kernel")
         left, right = (ops.cast(v, d.dtype) for v in (layer.lora_kernel_a, layer.lora_kernel_b))
-        scale = layer.lora_alpha / layer.lora_rank
+        scale = _lora_scale(layer)
         narrow = outputs.replace(last, rank)
         of_a = cls.outer_of((inputs, kernel[:-1] + rank, narrow), a,
                             scale * ops.einsum(f"{outputs},{rank}{last}->{narrow}", d, right))
@@ -436,7 +436,7 @@ class _LoraEmbedding(_Embedding):
     def features(calls):
         left, right = [], []
         for layer, ids, d in calls:
-            scale, d = layer.lora_alpha / layer.lora_rank, positions_of(d)
+            scale, d = _lora_scale(layer), positions_of(d)
             a, b = (ops.cast(v, d.dtype) for v in (layer.lora_embeddings_a, layer.lora_embeddings_b))
             left.append((layer, ids, scale * ops.matmul(d, ops.transpose(b))))
             right.append((scale * ops.take(a, _ids(ids, d), axis=0), d))
@@ -516,6 +516,10 @@ RULES = {getattr(keras.layers, name): rule for name, rule in _BY_NAME.items() if
 LORA = {_Dense: _LoraDense, _EinsumDense: _LoraEinsumDense, _Embedding: _LoraEmbedding}
 CELLS = {keras.layers.LSTM: keras.layers.LSTMCell, keras.layers.GRU: keras.layers.GRUCell,
          keras.layers.SimpleRNN: keras.layers.SimpleRNNCell}
+
+
+def _lora_scale(layer):
+    return getattr(layer, "lora_alpha", layer.lora_rank) / layer.lora_rank  # older versions of Keras have no lora_alpha
 
 
 # --- calls and shapes -----------------------------------------------------------------------------------------------
