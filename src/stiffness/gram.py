@@ -186,8 +186,11 @@ def gradient_norms(model, x, y=None, *, loss=None, method="auto", memory_budget=
     with _measuring(model, x, y, None, None, loss, method) as (engine, rows, _):
         n = count_of(rows[1])
         size, _, _ = engine.plan(budget, n, 1, n)
-        blocks = [block_of(engine, rows, where, "x") for where in slices_of(n, size)]
-        return np.concatenate([root(block.squares) * block.scales for block in blocks])
+        norms = np.zeros(n)
+        for where in slices_of(n, size):
+            block = block_of(engine, rows, where, "x")
+            norms[where] = root(block.squares) * block.scales
+        return norms
 
 
 def nearest_gradients(model, x, y=None, x2=None, y2=None, *, k=10, by="cosine", largest=True, loss=None, method="auto",

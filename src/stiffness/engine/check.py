@@ -68,29 +68,25 @@ class Check:
         prediction, added = self.model(x, training=False), added_losses(self.model)
         self.prediction = keras.tree.map_structure(lambda part: keras.KerasTensor(part.shape, part.dtype), prediction)
         check_labels(self.gradients.losses, rows, columns, prediction)
-        self._check_each_alone(x, prediction)
+        added_alone = self._check_each_alone(x, prediction)
         self.gradients.losses.check(x, y, prediction, x_name)
-        self.gradients.added = self._kind_of_added(x, added)
+        self.gradients.added = self._kind_of_added(added, added_alone) if added else None
 
     def _check_each_alone(self, x, prediction):
+        """[the losses that the model adds for each example alone]. Raises if an output depends on other examples."""
+        added = []
         for i in range(count_of(x)):
             alone = self.model(take(x, slice(i, i + 1)), training=False)
+            added.append(added_losses(self.model))
             for part, other in zip(keras.tree.flatten(prediction), keras.tree.flatten(alone)):
                 if is_float(part) and difference(part[i], other[0]) > tolerance(self.gradients.layers) * size(part):
                     one, other = (ops.convert_to_numpy(ops.ravel(values))[0] for values in (part[i], other))
-                    raise ValueError(f"the model's output for example {i} depends on the examples beside it ({one:g} "
-                                     f"in a batch of {count_of(x)}, {other:g} alone), so there is no per-example loss; "
-                                     "look for BatchNormalization or Dropout called with training=True, or for an "
-                                     "operation that the backend computes incorrectly for a batch")
+                    raise _dependent(i, one, count_of(x), other)
+        return added
 
-    def _kind_of_added(self, x, added):
-        """MEAN or SUM: what the losses that the model added for the examples x are of each example's; None: no such."""
-        if not added:
-            return None
-        batch, alone = float(sum(map(ops.sum, added))), []
-        for i in range(count_of(x)):
-            self.model(take(x, slice(i, i + 1)), training=False)
-            alone.append(float(sum(map(ops.sum, added_losses(self.model)))))
+    def _kind_of_added(self, added, added_alone):
+        """MEAN or SUM: what the losses that the model adds for a batch are of those that it adds for each example."""
+        batch, *alone = (float(sum(map(ops.sum, losses))) for losses in (added, *added_alone))
         if self.gradients.losses.whole:
             raise ValueError("the model has its own compute_loss and adds losses (add_loss or an activity "
                              "regulariser), which cannot be told apart; pass loss=")
@@ -203,9 +199,7 @@ class Check:
 
     def _check_independence(self, together, alone):
         if np.abs(together - alone).max() > tolerance(self.gradients.layers) * max(np.abs(alone).max(), 1e-3):
-            raise ValueError(f"the model's output for example 0 depends on the examples beside it ({together[0]:g} in "
-                             f"a batch of {len(together)}, {alone[0]:g} alone), so there is no per-example loss; look "
-                             "for BatchNormalization or Dropout called with training=True")
+            raise _dependent(0, together[0], len(together), alone[0])
 
     def _compared(self, calls, products, connected):
         """([owner whose way disagrees], whether an owner's gradients were too small to compare). Sets the sizes.
@@ -243,6 +237,13 @@ class Check:
                 self.working, largest = self.working + activations, max(largest, patches)
         self.working += largest  # one layer's features are computed at a time
         return failed, unsure
+
+
+def _dependent(i, together, n, alone):
+    return ValueError(f"the model's output for example {i} depends on the examples beside it ({together:g} in a batch "
+                      f"of {n}, {alone:g} alone), so there is no per-example loss; look for BatchNormalization or "
+                      "Dropout called with training=True, or for an operation that the backend computes incorrectly "
+                      "for a batch")
 
 
 def check_labels(losses, rows, columns, prediction):

@@ -7,9 +7,8 @@ from keras.src.backend import get_keras_mask, set_keras_mask
 from keras.src.trainers.compile_utils import CompileLoss, get_loss
 
 __all__ = ["StatelessReads", "StructuredLoss", "added_losses", "attach_logits", "attached_logits", "compiled_weights",
-           "compute_loss",
-           "get_keras_mask", "get_loss", "layers_of", "loss_settings", "overrides_compute_loss", "own_variables",
-           "set_keras_mask", "unreduced"]
+           "compute_loss", "get_keras_mask", "get_loss", "layers_of", "loss_settings", "overrides_compute_loss",
+           "own_variables", "set_keras_mask", "unreduced"]
 
 
 def layers_of(model):

@@ -23,6 +23,7 @@ def repeated(call, owner, layout):
     nest = (call.recorded, call.gradients)
     leaves = keras.tree.flatten(nest)
     varying = [k for k, place in enumerate(layout) if place is not None]
+    whole = [leaves[k] for k in varying]
     others = owner.left_out(call.layer)
 
     def left_and_d(parts):
@@ -39,26 +40,19 @@ def repeated(call, owner, layout):
         return [ops.cast(part, d.dtype) * d for part, d in zip(*left_and_d(parts), strict=True)]
 
     if owner.way == ELEMENTWISE:
-        places = [place for place, d in zip(layout[-len(keras.tree.flatten(call.gradients)) :],
-                                            keras.tree.flatten(call.gradients)) if d is not None]
+        d = keras.tree.flatten(call.gradients)
+        d = [(part, place) for part, place in zip(d, layout[-len(d) :]) if part is not None]
         found = []
         for v in owner.variables:
-            d = []
-
-            def left(d=d):
-                left, d[:] = left_and_d([leaves[k] for k in varying])
-                return left
-
-            derivatives = backend.derivatives_along_ones(left, v)
+            derivatives = backend.derivatives_along_ones(lambda: left_and_d(whole)[0], v)
             found.append(sum(_summed(by_example(derivative * ops.cast(part, derivative.dtype), place), v.shape)
-                             for derivative, part, place in zip(derivatives, d, places, strict=True)
+                             for derivative, (part, place) in zip(derivatives, d, strict=True)
                              if derivative is not None))
         return found
 
     if owner.way == JACOBIAN:
         def values():
-            return sum(ops.sum(ops.reshape(part, (part.shape[0], -1)), axis=1)
-                       for part in products([leaves[k] for k in varying]))
+            return sum(ops.sum(ops.reshape(part, (part.shape[0], -1)), axis=1) for part in products(whole))
 
         return backend.jacobian(values, owner.variables)
 
@@ -66,7 +60,8 @@ def repeated(call, owner, layout):
         _, gradients = backend.gradients(lambda: (sum(map(ops.sum, products(parts))), ()), owner.variables)
         return [ops.zeros(v.shape, v.dtype) if g is None else g for g, v in zip(gradients, owner.variables)]
 
-    return backend.map_examples(one, [by_example(leaves[k], layout[k]) for k in varying], in_graph=owner.way != EAGER)
+    parts = [by_example(part, layout[k]) for k, part in zip(varying, whole)]
+    return backend.map_examples(one, parts, in_graph=owner.way != EAGER)
 
 
 def _left_by(layer, others, args, kwargs, results):
