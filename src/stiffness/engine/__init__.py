@@ -9,5 +9,5 @@
 - `engine`, `tiles`: the compiled passes, and the matrix tile by tile.
 
 `signature` and `graphs` tell whether a model is as it was checked, and keep what was compiled. `backend` has what
-differs between TensorFlow and JAX, `keras_private` every private name of Keras.
+differs between TensorFlow, JAX and PyTorch, `keras_private` every private name of Keras.
 """

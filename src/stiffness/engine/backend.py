@@ -2,12 +2,14 @@
 
 import keras
 
-BACKEND = keras.backend.backend()
-if BACKEND == "tensorflow":
+name = keras.backend.backend()
+if name == "tensorflow":
     from stiffness.engine import tensorflow_backend as backend
-elif BACKEND == "jax":
+elif name == "jax":
     from stiffness.engine import jax_backend as backend
+elif name == "torch":
+    from stiffness.engine import torch_backend as backend
 else:
-    raise ImportError(f"Keras's backend is {BACKEND!r}; stiffness needs tensorflow or jax: set KERAS_BACKEND")
+    raise ImportError(f"Keras's backend is {name!r}; stiffness needs tensorflow, jax or torch: set KERAS_BACKEND")
 
-__all__ = ["BACKEND", "backend"]
+__all__ = ["backend"]

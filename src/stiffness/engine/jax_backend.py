@@ -4,6 +4,7 @@ import jax
 import keras
 
 compiles = False
+float64 = False  # unless switched on for the whole process
 
 
 def check_eager():

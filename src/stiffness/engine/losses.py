@@ -6,7 +6,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from stiffness.engine.backend import BACKEND, backend
+from stiffness.engine.backend import backend
 from stiffness.engine.examples import NotFinite, take
 from stiffness.engine.keras_private import (
     StructuredLoss,
@@ -29,7 +29,8 @@ log = logging.getLogger(__name__)
 class Losses:
     """values(x, y, prediction): (n,) losses. loss: as given to `compile`; None: the compiled one.
 
-    Keras's own losses are computed in double precision with TensorFlow, whatever the precision of the model.
+    Keras's own losses are computed in double precision, whatever the precision of the model; not with JAX, which has
+    none by default.
     """
 
     def __init__(self, model, loss):
@@ -160,7 +161,7 @@ class _Part(keras.losses.Loss):
         by_shape = isinstance(given, str) and given.lower() in ("crossentropy", "ce")  # which one depends on the labels
         self.given = given if by_shape else keras.losses.get(given)
         self.from_keras = by_shape or _is_from_keras(self.given)
-        self.double = BACKEND == "tensorflow" and self.from_keras
+        self.double = backend.float64 and self.from_keras
         self.by_batch = False  # whether it returns one value for a batch
 
     def __call__(self, y_true, y_pred, sample_weight=None):

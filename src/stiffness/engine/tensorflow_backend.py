@@ -7,6 +7,7 @@ import tensorflow as tf
 
 WIDE = 1024  # from this length on einsum is faster than matmul, despite its overhead
 compiles = True
+float64 = True
 
 
 def check_eager():
