@@ -70,6 +70,7 @@ test-all: $(READY)  ## lint, and run all tests, the slow ones too
 
 bench: $(READY)  ## time the engine against the plain definition and other libraries (hours; it resumes)
 	$(RUN) -m benchmarks.run
+	$(RUN) -m benchmarks.models
 
 lint: $(READY)  ## check the style
 	$(RUN) -m ruff check .

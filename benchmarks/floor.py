@@ -1,6 +1,5 @@
 """A lower bound of the closed form's time: its matrix products alone, at the speed of the machine."""
 
-import math
 from collections import Counter
 from dataclasses import dataclass
 from itertools import pairwise
@@ -17,36 +16,57 @@ class Product:
     pixels: int = 0  # of the image that a 3x3 convolution moves over; d_in is 9 times the channels
 
 
-def operations(settings, x):
-    """Floating-point operations of the task on the examples x; a multiplication and an addition count as two.
+def products(settings, x):
+    """[(operations, (m, k, n))]: the matrix products of the task on the examples x, each with the shape of its factors.
 
-    Only matrix products are counted, not elementwise operations, and of a symmetric matrix only n (n + 1) / 2 pairs.
-    For each layer these are the forward product, the backward product with respect to its input, and its part of the
-    Gram matrix in the cheapest of three exact forms. With T positions, inputs a and pre-activation gradients d:
+    A multiplication and an addition count as two operations; of a symmetric matrix only n (n + 1) / 2 pairs count. For
+    each layer these are the forward product, the backward product with respect to its input, and its part of the Gram
+    matrix in the cheapest of three exact forms, or, for the class matrix of cosines, the sum of each class's gradients.
+    """
+    n, found = len(x), []
+    for layer in parts(settings["network"], x)[0]:
+        rows, each = n * layer.positions, n * kernel(layer)
+        found.append((each, (rows, layer.d_in, layer.d_out)))
+        if not layer.first:
+            found.append((each, (rows, layer.d_out, layer.d_in)))
+        if settings["task"] == "cosine-classes":
+            found.append((each, (layer.d_in, rows // settings["network"]["classes"], layer.d_out)))
+        else:
+            found += min(gram_forms(layer, n), key=lambda form: sum(count for count, _ in form))
+    return found
+
+
+def operations(settings, x):
+    """(of matrix products, other): floating-point operations of the task on the examples x, without elementwise ones.
+    """
+    n, network = len(x), settings["network"]
+    layers, per_example, per_pair, rest = parts(network, x)
+    other = n * per_example + rest
+    if settings["task"] == "cosine-classes":  # the products of the classes' mean unit gradients
+        other += 2 * network["classes"] ** 2 * sum(layer.d_in * layer.d_out for layer in layers)
+    else:
+        other += n * (n + 1) // 2 * per_pair
+    return sum(count for count, _ in products(settings, x)), other
+
+
+def gram_forms(layer, n):
+    """[[(operations, shape)]]: a layer's part of the Gram matrix of n examples in each of its exact forms.
+
+    With T positions, inputs a and pre-activation gradients d:
 
     - pairs of positions, sum over t, s of (a_it . a_js)(d_it . d_js): 2 T^2 (d_in + d_out) per pair of examples;
     - the kernels' gradients A_i^T D_i and their products: 2 T d_in d_out per example and 2 d_in d_out per pair;
     - for a 3x3 convolution also pairs of pixels, which patches share: 2 (pixels^2 d_in / 9 + T^2 d_out) per pair.
     """
-    n, network = len(x), settings["network"]
-    products, per_example, per_pair, rest = parts(network, x)
-    total = n * per_example + rest
-    for layer in products:
-        total += n * (1 if layer.first else 2) * kernel(layer)
-    if settings["task"] == "cosine-classes":
-        # the mean unit gradient of each class, and the products of these means
-        return total + sum(n * kernel(layer) for layer in products) + (
-            2 * network["classes"] ** 2 * sum(layer.d_in * layer.d_out for layer in products))
-    pairs = n * (n + 1) // 2
-    return total + pairs * per_pair + sum(min(gram_forms(layer, n, pairs)) for layer in products)
+    pairs, t, a, d = n * (n + 1) // 2, layer.positions, layer.d_in, layer.d_out
 
+    def of_pairs(positions, width):
+        return pairs * 2 * positions**2 * width, (n * positions, width, n * positions)
 
-def gram_forms(layer, n, pairs):
-    """The operations of a layer's part of the Gram matrix: by pairs of positions, kernel gradients, pairs of pixels."""
-    by_positions = pairs * 2 * layer.positions**2 * (layer.d_in + layer.d_out)
-    by_kernels = n * kernel(layer) + pairs * 2 * layer.d_in * layer.d_out
-    by_pixels = pairs * 2 * (layer.pixels**2 * layer.d_in / 9 + layer.positions**2 * layer.d_out)
-    return by_positions, by_kernels, by_pixels if layer.pixels else math.inf
+    forms = [[of_pairs(t, a), of_pairs(t, d)], [(n * kernel(layer), (a, t, d)), of_pairs(1, a * d)]]
+    if layer.pixels:
+        forms.append([of_pairs(layer.pixels, a // 9), of_pairs(t, d)])
+    return forms
 
 
 def kernel(layer):
@@ -101,14 +121,8 @@ def _transformer(network, x):
     return products, attention * network["blocks"], norms * network["blocks"] + positions, tokens
 
 
-def shape_of_rate(settings, x):
-    """(m, k, m): the shape of the product whose speed is measured, similar to the costliest one of the Gram matrix."""
-    n = len(x)
-    pairs = n * (n + 1) // 2
-    costly = max(parts(settings["network"], x)[0], key=lambda layer: min(gram_forms(layer, n, pairs)))
-    forms = gram_forms(costly, n, pairs)
-    widths = max(costly.d_in, costly.d_out), costly.d_in * costly.d_out, max(costly.d_in // 9, costly.d_out)
-    width = widths[forms.index(min(forms))]
-    # smaller products are slower, which would not give a lower bound; larger ones are no faster
-    m = min(max(n, 500), 4096)
-    return m, min(max(width, 500), 8192), m
+def fastest_shape(settings, x):
+    """(m, k, n): a product similar to the costliest one. Smaller ones are slower, which would not give a lower bound;
+    larger ones are no faster."""
+    _, (m, k, n) = max(products(settings, x))
+    return max(m, 500), max(k, 500), max(n, 500)

@@ -2,8 +2,8 @@
 
     python -m benchmarks.models [--before /path/to/an/earlier/src] [--only CASE ...]
 
-Each case runs in processes of its own, one for each way, one after another; calls 1, 2 and 3 are told apart, because
-the first ones check and compile. The products of both ways are compared.
+Each case runs in processes of its own, one for each way, one after another. The seconds of every call are stored, as
+the first one checks and compiles. The products of both ways are compared.
 """
 
 import argparse
@@ -13,11 +13,15 @@ import subprocess
 import sys
 import tempfile
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 
-CALLS = 4  # of which the first two compile
+from benchmarks.run import checkout, machine
+
+CALLS = 6
+ENOUGH = 30  # seconds, after which no further call is made
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = Path(__file__).with_name("models.json")
 
@@ -236,7 +240,7 @@ def measure(case, way, folder):
             return gradient_gram(model, *examples, loss=loss).products
 
     seconds = []
-    for _ in range(2 if way == "loop" and "50,000" in case else CALLS):
+    while len(seconds) < 2 or (len(seconds) < CALLS and sum(seconds) < ENOUGH):
         started = time.perf_counter()
         found = products()
         seconds.append(time.perf_counter() - started)
@@ -253,11 +257,14 @@ def main():
     given = parser.parse_args()
     if given.measure:
         return measure(*given.measure)
-    stored = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else {}
+    stored = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else {"cases": {}}
+    if stored.get("machine", machine()) != machine():
+        sys.exit(f"{RESULTS} was measured on {stored['machine']}, and this is {machine()}: remove it to start again")
+    stored |= {"machine": machine(), "finished": datetime.now(UTC).isoformat(timespec="seconds"), **checkout()}
     for case in given.only:
         record = {}
         with tempfile.TemporaryDirectory() as folder:
-            for way in ("loop", *(["before"] if given.before else []), "after"):
+            for way in ("loop", *(["before"] if given.before else []), "ours"):
                 paths = [given.before if way == "before" else str(ROOT / "src"), str(ROOT)]
                 command = [sys.executable, "-m", "benchmarks.models", "--measure", case, way, folder]
                 try:
@@ -269,11 +276,11 @@ def main():
                     continue
                 lines = done.stdout.strip().splitlines()
                 record[way] = json.loads(lines[-1]) if done.returncode == 0 else done.stderr.strip().splitlines()[-1]
-            found = {way: np.load(Path(folder) / f"{way}.npy") for way in ("loop", "after")
+            found = {way: np.load(Path(folder) / f"{way}.npy") for way in ("loop", "ours")
                      if (Path(folder) / f"{way}.npy").exists()}
             if len(found) == 2:
-                record["difference"] = float(np.abs(found["after"] - found["loop"]).max() / np.abs(found["loop"]).max())
-        stored[case] = record
+                record["difference"] = float(np.abs(found["ours"] - found["loop"]).max() / np.abs(found["loop"]).max())
+        stored["cases"][case] = record
         RESULTS.write_text(json.dumps(stored, indent=1) + "\n", encoding="utf-8")
         print(case, *[f"{way}: {[round(t, 3) for t in value] if isinstance(value, list) else value}"
                       for way, value in record.items()], sep="\n  ", flush=True)

@@ -178,7 +178,7 @@ def checkout():
         return subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
 
     try:
-        changes = git("status", "--porcelain", "--", ".", ":!results", ":!benchmarks/results.json", ":!*.ipynb")
+        changes = git("status", "--porcelain", "--", ".", ":!results", ":!benchmarks/*.json", ":!*.ipynb")
         return {"commit": git("rev-parse", "HEAD"), "dirty": bool(changes)}
     except (OSError, subprocess.CalledProcessError):
         return {"commit": "unknown", "dirty": True}

@@ -19,8 +19,9 @@
 # cheaper. Here it is compared with the plain definition and with what other libraries offer for the same task.
 #
 # Each method runs in a process of its own, with the same weights and examples in 32-bit floats, on the CPU. The time is
-# the median of up to five runs after a warm-up run, from arrays of examples to the matrix as an array. The memory is
-# the peak memory of the process, including its libraries. The matrix of every method is compared with ours.
+# the median of the runs after a first one, from arrays of examples to the matrix as an array; the shortest and the
+# longest run stand beside it. The memory is the peak memory of the process, including its libraries. The matrix of
+# every method is compared with ours.
 #
 # | method | what it does |
 # |---|---|
@@ -32,13 +33,15 @@
 # | JAX | `vmap(grad)` and the products in one `jit` |
 # | neural-tangents | structured derivatives of the losses' linear part, whose kernel is the matrix |
 # | neural-tangents, logits | structured derivatives of the logits, their kernel then contracted with the losses' |
-# | floor | the time that the closed form's matrix products alone would take, at the rate of such a product here |
+# | floor | the time that the closed form's matrix products alone would take, all at the rate of the costliest one |
+# | floor by shape | the same with each product at the rate of a product of its own shape; narrow ones are slower |
 
 # %% tags=["hide-input"]
 import json
 from math import log
 
 import altair as alt
+import numpy as np
 import pandas as pd
 
 from stiffness_book import page, store
@@ -64,11 +67,15 @@ WAYS = {
     "neural-tangents": "neural-tangents",
     "neural-tangents-logits": "neural-tangents, logits",
     "floor": "floor",
+    "by-shape": "floor by shape",
 }
-PEERS = [way for way in WAYS if way not in ("closed-form", "jacobian", "loop", "floor")]
+PEERS = [way for way in WAYS if way not in ("closed-form", "jacobian", "loop", "floor", "by-shape")]
+ALL_GRADIENTS = ["torch-func", "backpack", "jax"]  # peers that compute the gradient of every example
 
 stored = json.loads((store.REPOSITORY / "benchmarks" / "results.json").read_text(encoding="utf-8"))
-records = pd.DataFrame(stored["records"])
+records = pd.DataFrame(stored["records"] + [
+    {key: record[key] for key in ("case", "n", "finished", "commit", "dirty")} | {
+        "way": "by-shape", "median": record["apart"]} for record in stored["records"] if "apart" in record])
 for column in ("median", "seconds", "peak_bytes", "relative_difference", "reason"):
     if column not in records:
         records[column] = None
@@ -88,6 +95,10 @@ def three(value):
     return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
+def spread(seconds):
+    return f"{three(min(seconds))}–{three(max(seconds))}" if isinstance(seconds, list) else ""
+
+
 # %% [markdown]
 # ## The table
 #
@@ -98,10 +109,10 @@ def three(value):
 def row(record):
     if pd.isna(record["median"]):
         reason = str(record["reason"]).partition(" (")[0].partition("\n")[0]
-        return [WAYS[record["way"]], reason, "", "", ""]
-    runs = "" if len(record["seconds"]) == 5 else f" ({len(record['seconds'])} runs)".replace("(1 runs", "(1 run")
+        return [WAYS[record["way"]], reason, "", "", "", ""]
     peak, difference = record["peak_bytes"], record["relative_difference"]
-    return [WAYS[record["way"]], three(record["median"]) + runs, "" if pd.isna(peak) else f"{peak / 1e9:.2f}",
+    return [WAYS[record["way"]], three(record["median"]), spread(record["seconds"]),
+            "" if pd.isna(peak) else f"{peak / 1e9:.2f}",
             "1" if record["way"] == "closed-form" else "" if pd.isna(record["ratio"]) else three(record["ratio"]),
             "" if pd.isna(difference) else f"{difference:.0e}"]
 
@@ -110,7 +121,8 @@ for case, title in CASES.items():
     shown = records[(records["case"] == case) & (records["n"] == sizes.get(case))].sort_values("median")
     if len(shown):
         lines = [f"**{title}, {sizes[case]:,} examples**", "",
-                 "| way | seconds | peak, GB | time, ours = 1 | difference |", "|---|---:|---:|---:|---:|"]
+                 "| way | seconds, median | range | peak, GB | time, ours = 1 | difference |",
+                 "|---|---:|---:|---:|---:|---:|"]
         page.say("\n".join(lines + ["| " + " | ".join(row(record)) + " |" for _, record in shown.iterrows()]))
 
 # %% [markdown]
@@ -146,7 +158,7 @@ def growth(shown, floor, y, title, unit):
 
 
 chain = records[(records["case"] == "mlp") & records["median"].notna()]
-timed = chain[chain["way"] != "floor"]
+timed = chain[~chain["way"].isin(["floor", "by-shape"])]
 growth(timed.assign(value=timed["median"]), chain[chain["way"] == "floor"].assign(value=lambda rows: rows["median"]),
        "seconds", ["Time for the matrix of", "784-500-300-100-10"], "seconds")
 
@@ -169,18 +181,22 @@ def times(case, way, least):
     return f"{three(record['ratio'])} times as fast as `{WAYS[way]}` (the target: {least})", record["ratio"] >= least
 
 
-def fastest_peer(case, least=1):
-    """At least so many times as fast as the fastest peer."""
-    finished = [record for way in PEERS if (record := at(case, way)) is not None]
+def fastest_peer(case, ways=PEERS, least=1):
+    """At least so many times as fast as the fastest of these peers."""
+    finished = [record for way in ways if (record := at(case, way)) is not None]
     if not finished:
         return "no peer finished", None
     best = min(finished, key=lambda record: record["median"])
-    bar = f"the target: {least}" if least > 1 else "the target: faster than every peer"
-    floor = at(case, "floor")
-    if least > 1 and floor is not None:
-        bar += f"; the floor itself is {three(best['median'] / floor['median'])} times as fast as that peer"
-    return f"{three(best['ratio'])} times as fast as the fastest peer, {WAYS[best['way']]} ({bar})", (
-        best["ratio"] > 1 and best["ratio"] >= least)
+    who = "peer" if ways is PEERS else "peer that computes every gradient"
+    return f"{three(best['ratio'])} times as fast as the fastest {who}, {WAYS[best['way']]} (the target: {least})", (
+        best["ratio"] >= least)
+
+
+def fast_on_few(case, way, few):
+    """Not slower than another way on few examples either."""
+    rows = records[(records["case"] == case) & (records["way"] == way) & records["n"].isin(few)].sort_values("n")
+    told = " and ".join(f"{three(row['ratio'])} times at {row['n']:,} examples" for _, row in rows.iterrows())
+    return f"as fast as `{WAYS[way]}` {told} (the target: 1)", bool((rows["ratio"] >= 1).all())
 
 
 def memory(case, most):
@@ -193,6 +209,18 @@ def of_floor(case, least):
     if (record := at(case, "floor")) is None:
         return "the floor was not measured", None
     return f"{record['ratio']:.0%} of the floor's rate (the target: {least:.0%})", record["ratio"] >= least
+
+
+def times_floor(case, most, least_n):
+    """At most so many times the floor's time, from a number of examples on."""
+    told, good = [], True
+    for n in sorted(set(records.loc[(records["case"] == case) & (records["n"] >= least_n), "n"])):
+        mine, floor, by_shape = (records[(records["case"] == case) & (records["n"] == n) & (records["way"] == way)
+                                         ]["median"].iloc[0] for way in ("closed-form", "floor", "by-shape"))
+        told.append(f"{mine / floor:.2f} ({by_shape / floor:.2f}) at {n:,}")
+        good &= bool(mine <= most * floor)
+    return (f"its time divided by the floor's, in brackets the floor by shape divided by the floor: "
+            f"{', '.join(told)} examples (the target: {most})"), good
 
 
 def linear(case):
@@ -212,9 +240,10 @@ def exact(case):
 
 
 bars = {
-    "mlp": lambda case: [times(case, "jacobian", 100), fastest_peer(case, 60)],
+    "mlp": lambda case: [times(case, "jacobian", 100), fastest_peer(case, ALL_GRADIENTS, 60),
+                         fast_on_few(case, "neural-tangents", (100, 250)), times_floor(case, 1.5, 500)],
     "cnn-v3": lambda case: [times(case, "jacobian", 10), fastest_peer(case)],
-    "cnn-v1": lambda case: [memory(case, 4), of_floor(case, 0.5)],
+    "cnn-v1": lambda case: [memory(case, 4), of_floor(case, 0.7)],
     "resnet20": lambda case: [fastest_peer(case), memory(case, 4)],
     "transformer": lambda case: [times(case, "jacobian", 10)],
     "mlp-pairs": lambda case: [memory(case, 2.5)],
@@ -233,7 +262,7 @@ for case, measured in bars.items():
 page.say("\n".join(sentences))
 
 # %% tags=["hide-input"]
-differences = records[records["way"].isin([way for way in WAYS if way not in ("closed-form", "floor")])]
+differences = records[~records["way"].isin(["closed-form", "floor", "by-shape"])]
 worst = differences["relative_difference"].max()
 unfinished = records[records["median"].isna() & records["way"].isin(PEERS)]
 page.say(
@@ -246,9 +275,9 @@ page.say(
 chosen = at("mlp", "closed-form")
 if chosen is not None:
     page.say(
-        f"The first measurements of a model take longer: for {CASES['mlp']} and {sizes['mlp']:,} examples the first "
-        f"call, which compares the closed forms with the plain definition, took {three(chosen['warm_up'])} s, and the "
-        f"second, which compiles, {three(chosen['seconds'][0])} s. The median is that of the calls after the first."
+        f"The first measurement of a model takes longer: for {CASES['mlp']} and {sizes['mlp']:,} examples the first "
+        f"call, which compares the closed forms with the plain definition and compiles, took "
+        f"{three(chosen['warm_up'])} s, and each later one {three(chosen['median'])} s."
     )
 
 # %% tags=["hide-input"]
@@ -262,14 +291,48 @@ if len(apart):
              f"another run than the closed form: {told}.")
 
 # %% [markdown]
+# ## Real models
+#
+# Architectures as people use them, untrained, with random inputs. The loop computes the gradient of one example after
+# another by one compiled function. First calls compile; the other times are medians of the later calls, with the range
+# in brackets.
+
+# %% tags=["hide-input"]
+models = json.loads((store.REPOSITORY / "benchmarks" / "models.json").read_text(encoding="utf-8"))
+
+
+def calls(seconds):
+    """(first call, later ones), or why there are none."""
+    if isinstance(seconds, str):
+        return seconds, ""
+    later = sorted(seconds[1:])
+    return three(seconds[0]), f"{three(later[len(later) // 2])} ({spread(later)})" if later else ""
+
+
+lines = ["| model | loop: first | loop: later | ours: first | ours: later | times as fast | difference |",
+         "|---|---:|---:|---:|---:|---:|---:|"]
+speeds = {}
+for name, found in models["cases"].items():
+    if all(isinstance(found[way], list) for way in ("loop", "ours")):
+        speeds[name] = float(np.median(found["loop"][1:]) / np.median(found["ours"][1:]))
+    lines.append("| " + " | ".join([name, *calls(found["loop"]), *calls(found["ours"]), three(speeds[name]) if (
+        name in speeds) else "", f"{found['difference']:.0e}" if "difference" in found else ""]) + " |")
+page.say("\n".join(lines))
+
+slower = [name for name, speed in speeds.items() if speed < 1]
+page.say(f"From the second call on, `gradient_gram` is {three(min(speeds.values()))} to {three(max(speeds.values()))} "
+         "times as fast as the loop. "
+         + (f"It is slower for: {', '.join(slower)}." if slower else "It is slower in no case. ")
+         + "Where the loop's time is mostly that of the model's own forward and backward pass, as in transformers, "
+         "little is left to save.")
+
+# %% [markdown]
 # ## The comparison in a few lines
 #
 # The closed form and the plain definition on two handwritten digits, with the network of the table's first row before
 # training:
 
 # %%
-import numpy as np
-
 from stiffness import gradient_gram
 
 model, x, y = page.two_images("fc-500-300-100")
@@ -279,8 +342,9 @@ print(f"largest relative difference: {np.abs(closed_form / definition - 1).max()
 # %% [markdown]
 # ## The measurements
 #
-# `make bench` repeats all measurements and stores them in `benchmarks/results.json`, which this page reads. The scripts
-# in `benchmarks/peers/` have pinned environments of their own, which uv creates when they are run.
+# `make bench` repeats all measurements and stores them in `benchmarks/results.json` and `benchmarks/models.json`, which
+# this page reads. The scripts in `benchmarks/peers/` have pinned environments of their own, which uv creates when they
+# are run.
 
 # %% tags=["hide-input"]
 machine = stored["machine"]

@@ -14,7 +14,8 @@ from pathlib import Path
 
 import numpy as np
 
-RUNS = 5
+RUNS = 5  # at least, and up to MOST_RUNS of short ones in SHORT seconds
+MOST_RUNS, SHORT = 25, 3
 ENOUGH = 120  # seconds, after which no further run is started; the first is always run
 MEMORY_SHARE = 0.8  # of the machine's memory that a way may allocate before it counts as out of memory
 
@@ -50,7 +51,7 @@ def measure(prepare, check, folder, path, outcome):
     result = run()
     outcome["warm_up"] = time.perf_counter() - started
     seconds = outcome["seconds"] = []
-    while len(seconds) < RUNS and sum(seconds) < ENOUGH:
+    while sum(seconds) < (ENOUGH if len(seconds) < RUNS else SHORT) and len(seconds) < MOST_RUNS:
         del result  # otherwise the peak would include two of them
         started = time.perf_counter()
         result = run()

@@ -29,7 +29,7 @@ PROVENANCE = (
     "threads", "commit", "dirty", "wall_time_s", "finished", "digest",
 )
 # what runs and refreshing write themselves does not make a tree dirty
-DERIVED = (":!results", ":!notebooks/*.ipynb", ":!benchmarks/results.json", ":!README.md")
+DERIVED = (":!results", ":!notebooks/*.ipynb", ":!benchmarks/*.json", ":!README.md")
 PARTIAL = ".partial"  # ends the name of a file that is being written
 PARTIAL_KEPT_FOR = 24 * 3600  # seconds, where its writer is on another host and may be alive
 
