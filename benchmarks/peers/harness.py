@@ -16,7 +16,7 @@ import numpy as np
 
 RUNS = 5  # at least, and up to MOST_RUNS of short ones in SHORT seconds
 MOST_RUNS, SHORT = 25, 3
-ENOUGH = 120  # seconds, after which no further run is started; the first is always run
+ENOUGH = 60  # seconds, after which no further run is started; the first is always run
 MEMORY_SHARE = 0.8  # of the machine's memory that a way may allocate before it counts as out of memory
 
 
