@@ -9,8 +9,10 @@ import altair as alt
 import vl_convert
 from altair.vegalite.v6.display import VEGA_VERSION, VEGAEMBED_VERSION, VEGALITE_VERSION, spec_to_mimebundle
 
+from stiffness.plots import SCALE
+
 # one scale for every stiffness matrix of the book, so that colours compare across figures; 0 is its neutral middle
-STIFFNESS_SCALE = alt.Scale(scheme="redblue", domain=[-1, 1], domainMid=0)
+STIFFNESS_SCALE = alt.Scale(**SCALE)
 CURVES = alt.Scale(scheme="tableau10")
 MARK = "#9467bd"  # a marked value or step; legible on white and on black
 GREY = "#888888"  # reference lines, legend symbols, unknown cells; legible on white and on black
