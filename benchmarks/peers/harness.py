@@ -46,6 +46,7 @@ def main(prepare, packages, check=None, argv=None):
 def measure(prepare, check, folder, path, outcome):
     weights, x, y = arrays(folder)
     run = prepare(settings(folder), weights, x, y)
+    outcome["parameters"] = int(sum(weight.size for weight in weights.values()))
     outcome["start_bytes"] = peak_bytes()
     started = time.perf_counter()
     result = run()
