@@ -13,7 +13,7 @@ PORT ?= 8000
 
 export TF_CPP_MIN_LOG_LEVEL = 3
 
-.PHONY: help env gpu results again book quick serve refresh test test-all bench lint lock clean
+.PHONY: help env gpu results again book quick serve refresh test test-all bench dist lint lock clean
 
 help:  ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -72,11 +72,14 @@ bench: $(READY)  ## time the engine against the plain definition and other libra
 	$(RUN) -m benchmarks.run
 	$(RUN) -m benchmarks.models
 
+dist: $(READY)  ## build the wheel and the source distribution in dist/
+	$(RUN) -m hatchling build -d dist
+
 lint: $(READY)  ## check the style
 	$(RUN) -m ruff check .
 
-lock: $(READY)  ## pin all versions and hashes again, from pyproject.toml
-	$(RUN) -m uv pip compile pyproject.toml --extra book --extra cluster --extra jax --group dev --group test --universal --python-version 3.11 \
+lock: $(READY)  ## pin all versions and hashes again (the newest ones: make lock UPGRADE=--upgrade)
+	$(RUN) -m uv pip compile $(UPGRADE) pyproject.toml --extra book --extra cluster --extra jax --group dev --group test --universal --python-version 3.11 \
 		--generate-hashes --no-header -o requirements.lock
 
 clean:  ## remove the built sites (not the environment, not the results)
