@@ -55,7 +55,7 @@ def declared():
     """The packages whose distributions the project names as its own needs, or those of the extra `book`."""
     project = tomllib.loads((SRC.parent / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     extras = project["optional-dependencies"]
-    needed = project["dependencies"] + extras["book"] + extras["plot"]
+    needed = project["dependencies"] + extras["book"] + extras["notebook"] + extras["plot"]
     names = {re.match(r"[\w-]+", line)[0].lower() for line in needed}
     return {package for package, owners in packages_distributions().items() if names & {o.lower() for o in owners}}
 

@@ -20,7 +20,7 @@ import yaml
 
 from stiffness_book.experiment import Experiment
 from stiffness_book.figures import experiments_of
-from stiffness_book.publish import generated
+from stiffness_book.publish import colab, generated
 from stiffness_book.publish.lock import Locked, locked
 from stiffness_book.publish.refresh import (
     NOTEBOOKS,
@@ -33,6 +33,7 @@ from stiffness_book.publish.refresh import (
     sources,
     write,
 )
+from stiffness_book.publish.repository import INSTALL, Repository, repository
 from stiffness_book.sweep import SweepError, compute_missing
 
 STAGED = ("_config.yml", "_toc.yml", "README.md", "assets", "book", "notebooks")
@@ -99,6 +100,16 @@ def embed_pictures(notebook: nbformat.NotebookNode) -> None:
                 label = data.get(mime.replace("text/html", "text/plain"), "")
                 if picture:
                     data[mime] = with_picture(data[mime], picture, label)
+
+
+def point_at(repository: Repository | None, notebook: nbformat.NotebookNode) -> None:
+    """Give a notebook the cell that sets up Colab, and its installing line the repository's address."""
+    if repository is None:
+        return
+    for cell in notebook.cells:
+        if cell.cell_type == "markdown":
+            cell.source = cell.source.replace(INSTALL, repository.install("plot"))
+    notebook.cells.insert(0, colab.setup_cell(repository))
 
 
 def with_picture(html: str, svg: str, label: str) -> str:
@@ -186,9 +197,11 @@ def make_site(output: Path, quick: bool = False, run: bool = True) -> Path:
             notebooks = folder / "source" / "notebooks"
             if run:
                 run_all(notebooks, work, quick)
+            place = repository()
             for path in notebooks.glob("*.ipynb"):
                 notebook = nbformat.read(path, as_version=4)
                 embed_pictures(notebook)
+                point_at(place, notebook)
                 write(notebook, path)
             build(folder / "source", folder / "html", BANNER if quick else "")
             if output.exists():
