@@ -1,6 +1,7 @@
 """Where the book's repository is: from continuous integration's environment, else from git.
 
-No address is in the sources. A fork's book therefore points at the fork; without a published repository nothing points anywhere.
+No address is in the sources. A fork's book therefore points at the fork; without a published repository nothing points
+anywhere.
 """
 
 import os
