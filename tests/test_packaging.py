@@ -115,4 +115,4 @@ def test_the_book_without_its_extra_says_how_to_install_it(name, python, tmp_pat
     done = run(python, "-c", f"import {name}", cwd=tmp_path)
     *_, message = done.stderr.splitlines()
     assert done.returncode == 1
-    assert re.match(r"ImportError: stiffness_book needs altair, .*: pip install 'stiffness\[book\]'", message)
+    assert re.match(r"ImportError: stiffness_book needs altair, .*: pip install 'stiffness\[notebook\]'", message)

@@ -4,16 +4,18 @@ import re
 from importlib.metadata import PackageNotFoundError, requires, version
 
 
-def _missing():
-    """The packages of the extra `book` that are not installed."""
+def check_installed(extra):
+    """Raises ImportError that names the packages of an extra of `stiffness` that are not installed."""
+    missing = []
     for requirement in requires("stiffness") or ():
-        if re.search(r"""extra == ['"]book['"]""", requirement):
+        if re.search(rf"""extra == ['"]{extra}['"]""", requirement):
             name = re.match(r"[\w.-]+", requirement)[0]
             try:
                 version(name)
             except PackageNotFoundError:
-                yield name
+                missing.append(name)
+    if missing:
+        raise ImportError(f"stiffness_book needs {', '.join(missing)}: pip install 'stiffness[{extra}]'")
 
 
-if missing := [*_missing()]:
-    raise ImportError(f"stiffness_book needs {', '.join(missing)}: pip install 'stiffness[book]'")
+check_installed("notebook")
