@@ -774,13 +774,21 @@ def test_a_model_with_a_weight_of_its_own():
     agrees(model, x, y, method="auto")
 
 
-@pytest.mark.parametrize("policy, tolerance", [("mixed_float16", 2e-2), *slow(("mixed_bfloat16", 1e-1))])
+@pytest.mark.parametrize("policy, tolerance", [("mixed_float16", 2e-2), ("mixed_bfloat16", 1e-1), ("bfloat16", 1e-1)])
 def test_mixed_precision_accumulates_in_single_precision(policy, tolerance):
     model = keras.Sequential([keras.Input((6, 6, 2)), layers.Conv2D(3, 3, activation="tanh", dtype=policy),
                               layers.Flatten(dtype=policy), layers.LayerNormalization(dtype=policy),
                               layers.Dense(8, "tanh", dtype=policy), layers.Dense(3, dtype=policy)])
     gram = agrees(model, *examples(5, 6, 6, 2), tolerance=tolerance)
     assert gram.products.dtype == np.float32
+
+
+@pytest.mark.parametrize("policy", ["mixed_bfloat16", "bfloat16"])
+def test_a_loss_of_ones_own_in_half_precision(policy):
+    model = keras.Sequential([keras.Input((4,)), layers.Dense(8, "tanh", dtype=policy), layers.Dense(3, dtype=policy)])
+    x, y = examples(6, 4)
+    agrees(model, x, np.eye(3)[y], loss=lambda y_true, y_pred: ops.sum((y_true - y_pred) ** 2, axis=-1), tolerance=1e-1)
+
 
 
 @pytest.mark.parametrize("loss, outputs, labels", [

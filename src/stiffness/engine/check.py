@@ -8,8 +8,8 @@ import numpy as np
 from keras import ops
 
 from stiffness.engine.backend import backend
-from stiffness.engine.examples import NotFinite, count_of, take
-from stiffness.engine.gradients import MEAN, SUM, difference, leaves_of, size, tolerance
+from stiffness.engine.examples import NotFinite, count_of, take, to_numpy
+from stiffness.engine.gradients import MEAN, SUM, difference, leaves_of, numbers, size, tolerance
 from stiffness.engine.keras_private import added_losses, layers_of
 from stiffness.engine.rules import attribute, rule_of
 from stiffness.engine.taps import (
@@ -80,7 +80,7 @@ class Check:
             added.append(added_losses(self.model))
             for part, other in zip(keras.tree.flatten(prediction), keras.tree.flatten(alone)):
                 if is_float(part) and difference(part[i], other[0]) > tolerance(self.gradients.layers) * size(part):
-                    one, other = (ops.convert_to_numpy(ops.ravel(values))[0] for values in (part[i], other))
+                    one, other = (np.ravel(numbers(values))[0] for values in (part[i], other))
                     raise _dependent(i, one, count_of(x), other)
         return added
 
@@ -132,14 +132,14 @@ class Check:
         Returns whether more examples are needed, because an owner has no gradient on these, or one too small to
         compare. plain: of two examples, (their values, the gradients of all variables), by the definition.
         """
-        alone = np.concatenate([ops.convert_to_numpy(values) for values, _ in plain])
+        alone = np.concatenate([to_numpy(values) for values, _ in plain])
         found = list(zip(*[gradients for _, gradients in plain]))
         products = {id(v): _products_of(parts) for v, parts in zip(self.gradients.variables, found)}
         connected = {id(v) for v, parts in zip(self.gradients.variables, found)
                      if any(part is not None for part in parts)}
         while True:
             values, calls = self._sampled_calls(pair, single)
-            self._check_independence(ops.convert_to_numpy(values), alone)
+            self._check_independence(to_numpy(values), alone)
             failed, unsure = self._compared(calls, products, connected)
             if not failed:
                 return unsure
@@ -214,7 +214,7 @@ class Check:
         for owner, matrix, largest_entry in zip(self.gradients.owners, expected, sizes):
             try:
                 features = [feature for _, feature in self.gradients.parts(owner, calls)]
-                found = ops.convert_to_numpy(sum(feature.products(feature) for feature in features))
+                found = to_numpy(sum(feature.products(feature) for feature in features))
             except Exception as error:  # layers of unexpected shapes raise any type
                 log.debug("%s of %s failed: %r", owner.way, owner.variables[0].path, error)
                 failed.append(owner)
@@ -299,7 +299,7 @@ def sampled(rows, columns):
 
 def _products_of(gradients):
     """(n, n): the products of n gradients of any shape; None is a gradient of zeros."""
-    flat = [np.zeros(1) if gradient is None else np.ravel(ops.convert_to_numpy(gradient)).astype(float)
+    flat = [np.zeros(1) if gradient is None else np.ravel(to_numpy(gradient)).astype(float)
             for gradient in gradients]
     with np.errstate(invalid="ignore"):  # of gradients that are not finite
         return np.array([[one @ other if one.shape == other.shape else 0.0 for other in flat] for one in flat])

@@ -10,7 +10,7 @@ from keras import ops
 
 from stiffness.engine.backend import backend
 from stiffness.engine.check import SAMPLE, Check, check_labels, sampled
-from stiffness.engine.examples import count_of, take
+from stiffness.engine.examples import count_of, take, to_numpy
 from stiffness.engine.features import MATRICES, SIDE, STRIP, Factors, even_size
 from stiffness.engine.gradients import Gradients, Upstream, difference, size, tolerance
 from stiffness.engine.graphs import NOT_COMPILABLE
@@ -36,7 +36,7 @@ def slices_of(n, block):
 def restored_state(model):
     """Undoes what a forward pass may change: moving averages, the states of random generators."""
     def value(variable):
-        return ops.convert_to_numpy(ops.copy(variable.value))
+        return to_numpy(ops.copy(variable.value))
 
     weights = {id(v) for layer in layers_of(model) for v in own_variables(layer)}  # frozen or not
     before = [(v, value(v)) for v in model.non_trainable_variables if id(v) not in weights]
@@ -141,7 +141,7 @@ class Engine:
             found, parts = self._pass(*take((x, y), c))
             check_finite(found.losses, found.scales, start + c.start, x_name)
             chunks.append(_by_label(parts))
-            scales.append(ops.convert_to_numpy(found.scales).astype(float))
+            scales.append(to_numpy(found.scales).astype(float))
         if len(chunks) == 1:
             return chunks[0], scales[0]
         return {label: [type(parts[0]).joined(parts) for parts in zip(*[chunk.pop(label) for chunk in chunks])]
@@ -179,11 +179,11 @@ class Engine:
         sample = slice(0, SAMPLE)
         try:
             graph = graph_of(x, y)
-            fast = ops.convert_to_numpy(squares_of(graph))[sample]
+            fast = to_numpy(squares_of(graph))[sample]
         except Exception as error:  # a layer that cannot be traced raises any type
             log.debug("the forward pass is not compiled: %r", error)
             return NOT_COMPILABLE
-        slow = ops.convert_to_numpy(_squares(self.gradients.of(*take((x, y), sample))[-1]))
+        slow = to_numpy(_squares(self.gradients.of(*take((x, y), sample))[-1]))
         if difference(fast, slow) <= tolerance(self.gradients.layers) * size(slow):
             return graph
         log.debug("the forward pass is not compiled: the graph gives other gradients")
@@ -267,7 +267,7 @@ class Engine:
         check_finite(upstream.losses, upstream.scales, 0, "x")
         if not self._is_current(upstream, x, y):
             return None
-        return ops.convert_to_numpy(upstream.scales).astype(float), [
+        return to_numpy(upstream.scales).astype(float), [
             (*piece, total, dict(zip(labels, parts))) for piece, (total, parts) in zip(pieces, found)]
 
     def _all_in_one(self, x, y, kept):

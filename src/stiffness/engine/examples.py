@@ -163,6 +163,13 @@ def _is_text(array):
         array.dtype.kind == "O" and array.size > 0 and all(isinstance(entry, str | bytes) for entry in array.flat))
 
 
+def to_numpy(tensor):
+    """The tensor as a NumPy array; bfloat16, which NumPy does not know, as float32."""
+    if keras.backend.standardize_dtype(tensor.dtype) == "bfloat16":
+        tensor = ops.cast(tensor, "float32")
+    return ops.convert_to_numpy(tensor)
+
+
 def take(examples, which):
     return keras.tree.map_structure(lambda part: part[which], examples)
 

@@ -9,7 +9,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from stiffness.engine.examples import count_of
+from stiffness.engine.examples import count_of, to_numpy
 from stiffness.engine.features import Factors
 from stiffness.engine.graphs import Graphs
 from stiffness.engine.keras_private import added_losses, attached_logits, layers_of, own_variables
@@ -157,11 +157,16 @@ def leaves_of(call):
 
 def difference(one, other):
     """The largest difference, where both are finite."""
-    one, other = (ops.convert_to_numpy(part).astype(float) for part in (one, other))
+    one, other = map(numbers, (one, other))
     both = np.isfinite(one) & np.isfinite(other)
     return np.abs(one[both] - other[both]).max(initial=0)
 
 
 def size(part):
-    part = ops.convert_to_numpy(part).astype(float)
+    part = numbers(part)
     return np.abs(part[np.isfinite(part)]).max(initial=0)
+
+
+def numbers(part):
+    """The values in double precision as a NumPy array."""
+    return to_numpy(part).astype(float)

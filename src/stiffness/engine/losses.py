@@ -7,7 +7,7 @@ import numpy as np
 from keras import ops
 
 from stiffness.engine.backend import backend
-from stiffness.engine.examples import NotFinite, take
+from stiffness.engine.examples import NotFinite, take, to_numpy
 from stiffness.engine.keras_private import (
     StructuredLoss,
     attach_logits,
@@ -132,10 +132,10 @@ class Losses:
             return keras.tree.map_structure(lambda part: ops.concatenate([part, part], axis=0), nest)
 
         n = len(keras.tree.flatten(prediction)[0])
-        together = ops.convert_to_numpy(self.values(*keras.tree.map_structure(repeated, (x, y, prediction))))
+        together = to_numpy(self.values(*keras.tree.map_structure(repeated, (x, y, prediction))))
         check_finite(together[:n], None, 0, x_name)
         alone = [self.values(*take((x, y, prediction), slice(i, i + 1))) for i in range(n)]
-        alone = np.concatenate([ops.convert_to_numpy(value) for value in alone])
+        alone = np.concatenate([to_numpy(value) for value in alone])
         if not np.allclose(together[:n], alone, rtol=1e-3, atol=1e-6):
             raise ValueError(f"the loss of example 0 is {together[0]:g} beside other examples and {alone[0]:g} alone, "
                              "so it is no per-example loss; look for a mean or a normalisation over the batch in it, "
@@ -146,7 +146,7 @@ class Losses:
         variables = self.model.trainable_variables
         _, gradients = backend.gradients(lambda: (ops.sum(self.values(x, y, fixed)), ()), variables)
         used = [v.path for v, gradient in zip(variables, gradients)
-                if gradient is not None and np.any(ops.convert_to_numpy(gradient))]
+                if gradient is not None and np.any(to_numpy(gradient))]
         if used:
             raise ValueError(f"the loss uses {', '.join(used)} besides the model's output, so its gradient does not "
                              "flow through the output alone; move the part that uses them into the model")
@@ -209,8 +209,8 @@ class _Part(keras.losses.Loss):
         """Raises if the loss is one value for a batch and neither the mean nor the sum of its examples' losses."""
         if not self.by_batch:
             return
-        loss, alone = self.loss(y_true, y_pred), ops.convert_to_numpy(self.values(y_true, y_pred))
-        batch = float(ops.convert_to_numpy(ops.sum(loss(y_true, y_pred))))
+        loss, alone = self.loss(y_true, y_pred), to_numpy(self.values(y_true, y_pred))
+        batch = float(to_numpy(ops.sum(loss(y_true, y_pred))))
         if not np.any(np.isclose(batch, [alone.mean(), alone.sum()], rtol=1e-3, atol=1e-6)):
             raise ValueError(f"the loss {loss.name} of {len(alone)} examples is {batch:g}, and the mean of their "
                              f"losses one by one is {alone.mean():g}: it compares examples with each other, so there "
@@ -301,7 +301,7 @@ def replaced(prediction, replace):
 def check_finite(losses, scales, start, x_name):
     """Raises NotFinite for the first loss or scale that is not finite. scales: those of the gradients, or None."""
     for values, name in ((losses, "loss"), (scales, "gradient of the loss")):
-        finite = True if values is None else np.isfinite(values := ops.convert_to_numpy(values))
+        finite = True if values is None else np.isfinite(values := to_numpy(values))
         if not np.all(finite):
             first = int(np.argmin(finite))
             raise NotFinite(f"the {name} of example {start + first} of {x_name} is {values[first]}; expected a finite "

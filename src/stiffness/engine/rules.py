@@ -14,6 +14,7 @@ import numpy as np
 from keras import ops
 
 from stiffness.engine.backend import backend
+from stiffness.engine.examples import to_numpy
 from stiffness.engine.features import (
     PAIRWISE_POSITIONS,
     Axis,
@@ -566,11 +567,11 @@ def _pairwise(positions, rows, columns):
 
 def _ids(ids, d):
     """(n, ...) -> (n, T), integers."""
-    return np.reshape(ops.convert_to_numpy(ids), (d.shape[0], -1)).astype(int)
+    return np.reshape(to_numpy(ids), (d.shape[0], -1)).astype(int)
 
 
 def _rows(calls):
-    ids, ds = zip(*[(_ids(a, d), ops.convert_to_numpy(positions_of(d))) for _, a, d in calls])
+    ids, ds = zip(*[(_ids(a, d), to_numpy(positions_of(d))) for _, a, d in calls])
     return Rows(np.concatenate(ids, axis=1), np.concatenate(ds, axis=1), calls[0][0].input_dim)
 
 

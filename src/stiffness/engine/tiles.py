@@ -11,7 +11,7 @@ import numpy as np
 from keras import ops
 
 from stiffness.engine.engine import slices_of
-from stiffness.engine.examples import NotFinite, count_of, take
+from stiffness.engine.examples import NotFinite, count_of, take, to_numpy
 
 LARGEST_BLOCK = 1024  # examples along a side of a tile; larger tiles are no faster
 SMALLEST_BLOCK = 1000  # a symmetric matrix of fewer examples is one tile, which is computed in strips
@@ -32,7 +32,7 @@ class Block:
     @cached_property
     def parts(self):
         """{label: (n,)}: each layer's part of the squared norms."""
-        parts = {label: ops.convert_to_numpy(sum(feature.squares() for feature in own))
+        parts = {label: to_numpy(sum(feature.squares() for feature in own))
                  for label, own in self.features.items() if own}
         for label, part in parts.items():
             check_norms(part, label, self.where.start, self.x_name)
@@ -140,7 +140,7 @@ def all_products(engine, rows, columns, budget, per_layer, verbose):
             if per_layer:
                 _place(layers.setdefault(label, np.zeros((n, m), engine.dtype)), r, c, part, symmetric)
             if left is right:
-                squared = ops.convert_to_numpy(ops.diagonal(part) if per_layer else part)
+                squared = to_numpy(ops.diagonal(part) if per_layer else part)
                 check_norms(squared, label, r.start, "x")
                 traces[label] += float(squared @ scales[r]**2)
     if symmetric:
@@ -152,7 +152,7 @@ def all_products(engine, rows, columns, budget, per_layer, verbose):
 
 
 def _place(matrix, r, c, part, symmetric):
-    part = ops.convert_to_numpy(part)
+    part = to_numpy(part)
     if symmetric and r != c:
         matrix[c, r] = part.T
     matrix[r, c] = part
@@ -166,7 +166,7 @@ def largest_of_each_row(engine, rows, columns, budget, k, value_of, verbose):
     n = count_of(rows[1])
     best, where = np.full((n, k), -np.inf), np.full((n, k), -1)
     for left, right, _, _, total, _ in tiles(engine, rows, rows if columns is None else columns, budget, verbose):
-        values = value_of(left, right, ops.convert_to_numpy(total)).astype(float)
+        values = value_of(left, right, to_numpy(total)).astype(float)
         values[np.isnan(values)] = -np.inf
         numbers = np.broadcast_to(np.arange(right.where.start, right.where.stop), values.shape)
         if columns is None:
@@ -193,7 +193,7 @@ def unit_sums(engine, examples, labels, num_classes, block, x_name):
             members = np.flatnonzero((labels[c] == label) & (norms > 0))
             counts[label] += len(members)
             for total, feature in zip(sums, features):
-                total[label] += ops.convert_to_numpy(feature.weighted_sum(members, 1 / norms[members]))
+                total[label] += to_numpy(feature.weighted_sum(members, 1 / norms[members]))
     return sums, counts
 
 
