@@ -13,7 +13,7 @@ PORT ?= 8000
 
 export TF_CPP_MIN_LOG_LEVEL = 3
 
-.PHONY: help env gpu results again book quick serve refresh test test-all bench dist lint lock clean
+.PHONY: help env gpu results again book pdf quick serve refresh test test-all bench dist lint lock clean
 
 help:  ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -43,6 +43,9 @@ again: $(READY)  ## compute each figure's quickest run from nothing and compare 
 
 book: $(READY)  ## execute every notebook and build the site in _build/html
 	$(RUN) -m stiffness_book.publish.site --output _build/html
+
+pdf: $(READY)  ## print the whole book to _build/stiffness.pdf, with Chromium or Chrome
+	$(RUN) -m stiffness_book.publish.pdf
 
 quick: $(READY)  ## the whole book from nothing in minutes, on embedded data, in _build/quick/html
 	$(RUN) -m stiffness_book.publish.site --quick

@@ -17,13 +17,8 @@
 # filters cover a small part of the image at a time, should be stiffer than a fully connected one (C14). Here both kinds
 # learn the same photographs, CIFAR-10, and are stopped at the same *training loss*, so that no network is ahead of the
 # others on the images that it learns. Stiffness is then measured on validation images, where they may differ.
-#
-# There are four networks. Those of the paper's first version are a convolutional network with 32, 64, 128 and 256
-# filters and a fully connected one with hidden layers of 500, 400, 300, 200 and 100 units; those of its third version
-# have 16, 32 and 32 filters, and hidden layers of 500, 300 and 100 units. The first version does not give its fully
-# connected widths: ours are a guess that, with the output layer, has the six layers it mentions.
 
-# %% tags=["parameters", "hide-input"]
+# %% tags=["parameters", "hide-input"] mystnb={"code_prompt_show": "Parameters", "code_prompt_hide": "Parameters"}
 dataset: str = "cifar10"  # cifar10, or digits, which needs no download
 convolutional: list = ["cnn-32-64-128-256", "cnn-16-32-32"]  # 3x3 convolutions, each pooled: v1's, v3's
 connected: list = ["fc-500-400-300-200-100", "fc-500-300-100"]  # what each of these is compared with: v1's, v3's
@@ -40,10 +35,13 @@ first_stages: list = [0, 10, 30, 100, 300, 1000, 3000, 6000, 10000]  # of the fi
 
 # %% tags=["hide-input"]
 from stiffness_book import charts, claims, figures, page, summaries, texts
+from stiffness_book.words import name_of
 
 parameters = page.start()
 table, provenance = page.runs(figures.architectures(**parameters), "network")
 networks, pairs = convolutional + connected, list(zip(convolutional, connected))
+verdict = claims.locality_stiffens(table, pairs)
+page.answer("**Are convolutional networks stiffer than fully connected ones?**", verdict)
 
 # %% [markdown]
 # ## Stiffness at equal training loss
@@ -52,10 +50,18 @@ networks, pairs = convolutional + connected, list(zip(convolutional, connected))
 # point, none of its runs reached the loss.
 
 # %% tags=["hide-input"]
-charts.network_stiffness_points(table, networks, "within_class", title=["Within classes", dataset])
+charts.network_stiffness_points(table, networks, "within_class", title=["Within classes", name_of(dataset)])
 
 # %% tags=["hide-input"]
-charts.network_stiffness_points(table, networks, "between_classes", title=["Between classes", dataset])
+charts.network_stiffness_points(table, networks, "between_classes", title=["Between classes", name_of(dataset)])
+
+# %% [markdown]
+# ## What is measured
+#
+# There are four networks. Those of the paper's first version are a convolutional network with 32, 64, 128 and 256
+# filters and a fully connected one with hidden layers of 500, 400, 300, 200 and 100 units; those of its third version
+# have 16, 32 and 32 filters, and hidden layers of 500, 300 and 100 units. The first version does not give its fully
+# connected widths: ours are a guess that, with the output layer, has the six layers it mentions.
 
 # %% [markdown]
 # ## The differences
@@ -84,7 +90,7 @@ page.say(texts.where_networks_stopped(table, networks, stage_losses, seeds))
 # ## What was found
 
 # %% tags=["hide-input"]
-page.found(claims.locality_stiffens(table, pairs))
+page.found(verdict)
 page.say(
     texts.networks_that_fell_short(table, networks, stage_losses, seeds),
     texts.convolutional_by_cosine(differences),

@@ -16,12 +16,8 @@
 # **What this page shows.** A network that is trained for a long time on few images memorises them: its loss on these
 # images keeps falling while its loss on other images rises again. This is over-fitting. What happens to stiffness,
 # measured on images that the network has never trained on?
-#
-# The charts show the two losses and the two summaries of the [class stiffness matrix](../book/theory.md): stiffness
-# *within classes* and *between* them. The paper claims that when over-fitting begins, stiffness within classes falls
-# towards 0, while stiffness between classes first stays constant and then falls towards 0 too (C3).
 
-# %% tags=["parameters", "hide-input"]
+# %% tags=["parameters", "hide-input"] mystnb={"code_prompt_show": "Parameters", "code_prompt_hide": "Parameters"}
 datasets: list = ["mnist", "fashion_mnist"]  # or digits, which needs no download
 train_size: int = 1000  # training examples, class-balanced: few enough to be memorised
 network: str = "fc-500-300-100"  # fully connected, widths of the hidden layers; v3's. v1's: fc-500-400-300-200-100
@@ -37,11 +33,14 @@ stages: list = [0, 10, 30, 60, 100, 200, 300, 600, 1000, 2000, 3000, 6000, 10000
 from IPython.display import display
 
 from stiffness_book import charts, claims, figures, page, summaries, texts
+from stiffness_book.words import name_of
 
 parameters = page.start()
 table, provenance = page.runs(figures.fig02(**parameters), "dataset")
-tables = {dataset: table[table["dataset"] == dataset] for dataset in datasets}
+tables = {dataset: table[table["dataset"] == dataset] for dataset in map(name_of, datasets)}
 marks = {dataset: (summaries.onset(rows), "lowest validation loss") for dataset, rows in tables.items()}
+verdict = claims.overfitting_loses_stiffness(table)
+page.answer(texts.rounding_or_over_fitting(tables), verdict)
 
 # %% [markdown]
 # ## Stiffness and losses through training
@@ -56,12 +55,19 @@ for dataset, rows in tables.items():
     display(charts.loss_evolution(rows, title=["The losses of the same runs", dataset], mark=marks[dataset]))
 
 # %% [markdown]
+# ## What is measured
+#
+# The charts show the two losses and the two summaries of the [class stiffness matrix](../book/theory.md): stiffness
+# *within classes* and *between* them. The paper claims that when over-fitting begins, stiffness within classes falls
+# towards 0, while stiffness between classes first stays constant and then falls towards 0 too (C3).
+
+# %% [markdown]
 # ## What was found
 
 # %% tags=["hide-input"]
 for dataset, rows in tables.items():
     page.say(texts.losses_at_the_onset(dataset, rows), texts.stiffness_after_the_onset(rows))
-page.found(claims.overfitting_loses_stiffness(table))
+page.found(verdict)
 page.say(texts.negative_at_the_onset(tables))
 
 # %% [markdown]
@@ -85,6 +91,7 @@ for dataset, rows in tables.items():
 
 # %% tags=["hide-input"]
 page.say(*(texts.lowest_in_single_precision(dataset, rows) for dataset, rows in tables.items()))
+page.front("rounding", texts.rounding_or_over_fitting(tables))
 flawed = claims.overfitting_loses_stiffness(summaries.in_single_precision(table))
 page.say(f"By the rule above, claim C3 would be judged *{flawed.verdict}* in single precision: {flawed.measured}.")
 

@@ -16,17 +16,8 @@
 # **What this page shows.** A fully connected network learns to read handwritten digits. At several stages of training
 # its weights are fixed, and one question is answered for every pair of images from a set that it has never trained on:
 # would a small gradient step on the first image lower the loss on the second?
-#
-# The answer is +1 (yes), −1 (the loss would rise) or 0. It is the sign of the inner product of the two images' loss
-# gradients with respect to all weights. Averaged over the pairs with the first image in class $a$ and the second in
-# class $b$, it becomes the *class stiffness matrix* $C(a, b)$. Its diagonal shows how much the images of one class help
-# each other; the other entries show how much one class helps another. An image is never paired with itself. The
-# [theory page](../book/theory.md) gives the definitions.
-#
-# The paper claims that the diagonal is positive from the start (C1), and that the other entries are inconsistent at
-# first and become positive as the network learns (C2).
 
-# %% tags=["parameters", "hide-input"]
+# %% tags=["parameters", "hide-input"] mystnb={"code_prompt_show": "Parameters", "code_prompt_hide": "Parameters"}
 dataset: str = "mnist"  # mnist, fashion_mnist, or digits, which needs no download
 network: str = "fc-500-300-100"  # fully connected, widths of the hidden layers; v3's. v1's: fc-500-400-300-200-100
 optimizer: str = "adam"  # adam or sgd
@@ -45,6 +36,8 @@ from stiffness_book.class_figure import ClassFigure
 
 parameters = page.start()
 figure = ClassFigure.of("Figure 3", figures.class_stiffness(**parameters))
+verdicts = claims.within_class_positive(figure.table), claims.between_classes_grows(figure.table)
+page.answer(texts.help_between_classes(figure.dataset, figure.table), *verdicts)
 
 # %% [markdown]
 # ## Four stages side by side
@@ -54,6 +47,18 @@ figure = ClassFigure.of("Figure 3", figures.class_stiffness(**parameters))
 
 # %% tags=["hide-input"]
 figure.panels(shown_stages)
+
+# %% [markdown]
+# ## What is measured
+#
+# The answer is +1 (yes), −1 (the loss would rise) or 0. It is the sign of the inner product of the two images' loss
+# gradients with respect to all weights. Averaged over the pairs with the first image in class $a$ and the second in
+# class $b$, it becomes the *class stiffness matrix* $C(a, b)$. Its diagonal shows how much the images of one class help
+# each other; the other entries show how much one class helps another. An image is never paired with itself. The
+# [theory page](../book/theory.md) gives the definitions.
+#
+# The paper claims that the diagonal is positive from the start (C1), and that the other entries are inconsistent at
+# first and become positive as the network learns (C2).
 
 # %% [markdown]
 # ## All measured stages
@@ -86,8 +91,10 @@ page.say(
     "The claims are about the sign. Within a class +1 is the sign to expect, whatever the network has learnt: [the "
     "method page](../book/method.md) shows why. The cosine weighs how strongly two images help or harm each other. "
     + texts.cosines_from_first_to_last(figure.table))
-page.found(claims.within_class_positive(figure.table))
-page.found(claims.between_classes_grows(figure.table))
+for verdict in verdicts:
+    page.found(verdict)
+page.front("moving-matrix", figure.moving())
+page.front("between-classes", texts.help_between_classes(figure.dataset, figure.table))
 
 # %% [markdown]
 # ## One pair of images

@@ -16,11 +16,8 @@
 # **What this page shows.** The network, the images and the training of [Figure 3](fig03_class_stiffness_mnist.ipynb),
 # with one change: before training, the labels of the training images are permuted at random. What the network learns
 # about one image then tells it nothing about another, so there is nothing general to learn. What happens to stiffness?
-#
-# As before, stiffness is measured on validation images with their true labels. The paper claims that no positive
-# stiffness between classes develops, and that it becomes negative (C4).
 
-# %% tags=["parameters", "hide-input"]
+# %% tags=["parameters", "hide-input"] mystnb={"code_prompt_show": "Parameters", "code_prompt_hide": "Parameters"}
 dataset: str = "mnist"  # mnist, fashion_mnist, or digits, which needs no download
 network: str = "fc-500-300-100"  # fully connected, widths of the hidden layers; v3's. v1's: fc-500-400-300-200-100
 optimizer: str = "adam"  # adam or sgd
@@ -45,6 +42,8 @@ experiments = figures.fig04(**parameters)
 figure = ClassFigure.of("Figure 4", experiments["permuted"], note="permuted labels",
                         details=f" with {permuted_fraction:.0%} of the labels permuted")
 memorising = ClassFigure.of("Figure 4", experiments["memorising"])
+verdict = claims.permuted_labels_negative(figure.table)
+page.answer(texts.help_between_classes(f"{figure.dataset} with permuted labels", figure.table), verdict)
 
 # %% [markdown]
 # ## Four stages side by side
@@ -53,6 +52,12 @@ memorising = ClassFigure.of("Figure 4", experiments["memorising"])
 
 # %% tags=["hide-input"]
 figure.panels(shown_stages)
+
+# %% [markdown]
+# ## What is measured
+#
+# As before, stiffness is measured on validation images with their true labels. The paper claims that no positive
+# stiffness between classes develops, and that it becomes negative (C4).
 
 # %% [markdown]
 # ## All measured stages
@@ -86,7 +91,7 @@ memorising.stiffness("Stiffness of a network that memorises")
 # ## What was found
 
 # %% tags=["hide-input"]
-page.found(claims.permuted_labels_negative(figure.table))
+page.found(verdict)
 page.say(
     texts.the_same_of_every_image(figure.table, len(figure.class_names)),
     texts.labels_by_heart(memorising.table, memorising_train_size) + " So it matters how a network fails to "

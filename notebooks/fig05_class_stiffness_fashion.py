@@ -16,11 +16,8 @@
 # **What this page shows.** [Figure 3](fig03_class_stiffness_mnist.ipynb) on other images: the same network, the same
 # training and the same stages, but photographs of clothes and shoes instead of digits. They are harder to tell apart,
 # and some classes look alike: pullovers, coats and shirts; sandals, sneakers and ankle boots.
-#
-# The paper says that the result is the same on all of its data: the diagonal is positive from the start (C1), and the
-# other entries are inconsistent at first and then positive (C2).
 
-# %% tags=["parameters", "hide-input"]
+# %% tags=["parameters", "hide-input"] mystnb={"code_prompt_show": "Parameters", "code_prompt_hide": "Parameters"}
 dataset: str = "fashion_mnist"  # fashion_mnist, or digits, which needs no download
 network: str = "fc-500-300-100"  # fully connected, widths of the hidden layers; v3's. v1's: fc-500-400-300-200-100
 optimizer: str = "adam"  # adam or sgd
@@ -39,6 +36,8 @@ from stiffness_book.class_figure import ClassFigure
 
 parameters = page.start()
 figure = ClassFigure.of("Figure 5", figures.class_stiffness(**parameters))
+verdicts = claims.within_class_positive(figure.table), claims.between_classes_grows(figure.table)
+page.answer(texts.help_between_classes(figure.dataset, figure.table), *verdicts)
 
 # %% [markdown]
 # ## Four stages side by side
@@ -47,6 +46,12 @@ figure = ClassFigure.of("Figure 5", figures.class_stiffness(**parameters))
 
 # %% tags=["hide-input"]
 figure.panels(shown_stages)
+
+# %% [markdown]
+# ## What is measured
+#
+# The paper says that the result is the same on all of its data: the diagonal is positive from the start (C1), and the
+# other entries are inconsistent at first and then positive (C2).
 
 # %% [markdown]
 # ## All measured stages
@@ -69,8 +74,8 @@ figure.losses()
 # The rules are those of Figure 3's page, applied to these runs.
 
 # %% tags=["hide-input"]
-page.found(claims.within_class_positive(figure.table), "fig05_class_stiffness_fashion")
-page.found(claims.between_classes_grows(figure.table), "fig05_class_stiffness_fashion")
+for verdict in verdicts:
+    page.found(verdict, "fig05_class_stiffness_fashion")
 
 # %% tags=["hide-input"]
 page.say(texts.harmful_pairs(figure.matrices, figure.last))

@@ -17,11 +17,8 @@
 # small gradient step on an image of one class lower the loss on an image of another? The network is now the
 # convolutional one of the paper's first version. Its small filters slide over the image, so that what it learns in one
 # place applies everywhere. Stiffness is measured on validation images, as before.
-#
-# The paper says that the result is the same on all of its data: the diagonal is positive from the start (C1), and the
-# other entries are inconsistent at first and then positive (C2).
 
-# %% tags=["parameters", "hide-input"]
+# %% tags=["parameters", "hide-input"] mystnb={"code_prompt_show": "Parameters", "code_prompt_hide": "Parameters"}
 dataset: str = "cifar10"  # cifar10, or digits, which needs no download
 network: str = "cnn-32-64-128-256"  # 3x3 convolutions, their channels, each pooled; v1's. v3's: cnn-16-32-32
 optimizer: str = "adam"  # adam or sgd
@@ -41,6 +38,8 @@ from stiffness_book.class_figure import ClassFigure
 
 parameters = page.start()
 figure = ClassFigure.of("Figure 6", figures.class_stiffness(**parameters))
+verdicts = claims.within_class_positive(figure.table), claims.between_classes_grows(figure.table)
+page.answer(texts.help_between_classes(figure.dataset, figure.table), *verdicts)
 
 # %% [markdown]
 # ## Four stages side by side
@@ -49,6 +48,12 @@ figure = ClassFigure.of("Figure 6", figures.class_stiffness(**parameters))
 
 # %% tags=["hide-input"]
 figure.panels(shown_stages)
+
+# %% [markdown]
+# ## What is measured
+#
+# The paper says that the result is the same on all of its data: the diagonal is positive from the start (C1), and the
+# other entries are inconsistent at first and then positive (C2).
 
 # %% [markdown]
 # ## All measured stages
@@ -71,8 +76,8 @@ figure.losses()
 # The rules are those of Figure 3's page, applied to these runs.
 
 # %% tags=["hide-input"]
-page.found(claims.within_class_positive(figure.table), "fig06_class_stiffness_cifar10")
-page.found(claims.between_classes_grows(figure.table), "fig06_class_stiffness_cifar10")
+for verdict in verdicts:
+    page.found(verdict, "fig06_class_stiffness_cifar10")
 
 # %% tags=["hide-input"]
 page.say(

@@ -16,12 +16,8 @@
 # **What this page shows.** CIFAR-100 has 100 classes of photographs, which its authors grouped into 20 *super-classes*
 # of five: beaver, dolphin, otter, seal and whale are aquatic mammals. A convolutional network learns the 100 classes
 # and has no information about the 20. Does a step that helps the dolphins help the whales more than the tractors?
-#
-# If so, the [class stiffness matrix](../book/theory.md), with the classes of each super-class next to each other, has
-# blocks along its diagonal. The paper shows such blocks early in training, and its third version also shows two large
-# ones, of living and of non-living things (C5). It leaves open when the blocks appear and when they fade (C15).
 
-# %% tags=["parameters", "hide-input"]
+# %% tags=["parameters", "hide-input"] mystnb={"code_prompt_show": "Parameters", "code_prompt_hide": "Parameters"}
 dataset: str = "cifar100"  # or digits, which needs no download, with super_classes and living
 network: str = "cnn-32-64-128-256"  # 3x3 convolutions, their channels, each pooled; v1's. v3's: cnn-16-32-32
 optimizer: str = "adam"  # adam or sgd
@@ -38,6 +34,7 @@ living: list = None  # the super-classes on one side of the coarsest division; N
 
 # %% tags=["hide-input"]
 from stiffness_book import blocks, charts, claims, figures, page, texts
+from stiffness_book.words import name_of
 
 parameters = page.start()
 table, provenance = page.runs(figures.fig07(**parameters))
@@ -48,6 +45,9 @@ matrices, arrangements = blocks.arrangements(table, class_names, super_classes, 
 tested = blocks.through_training(table, super_classes, living)
 by_sign = blocks.stages(tested)
 agreement = blocks.agreement(table, super_classes)
+verdicts = [claims.super_class_blocks(tested, provenance["split_sizes"][0]["train"] // batch_size),
+            claims.super_classes_appear_and_fade(tested)]
+page.answer(texts.super_classes_help_more(by_sign), *verdicts)
 
 # %% [markdown]
 # ## The matrix
@@ -60,11 +60,18 @@ agreement = blocks.agreement(table, super_classes)
 # %% tags=["hide-input"]
 charts.matrix_orders(
     matrices, arrangements, class_names, super_classes, step=shown_stage,
-    title=["Figure 7. Class stiffness", dataset],
-    description=f"The class stiffness matrix of a {network} network on {dataset}, {len(class_names)} classes square, "
-    f"at each of {len(stages)} stages chosen by a slider. The sign stiffness of two classes of one super-class exceeds "
-    f"that of two others by {texts.differences_in_words(by_sign)}.",
+    title=["Figure 7. Class stiffness", name_of(dataset)],
+    description=f"The class stiffness matrix of a {network} network on {name_of(dataset)}, {len(class_names)} classes "
+    f"square, at each of {len(stages)} stages chosen by a slider. The sign stiffness of two classes of one super-class "
+    f"exceeds that of two others by {texts.differences_in_words(by_sign)}.",
 )
+
+# %% [markdown]
+# ## What is measured
+#
+# If so, the [class stiffness matrix](../book/theory.md), with the classes of each super-class next to each other, has
+# blocks along its diagonal. The paper shows such blocks early in training, and its third version also shows two large
+# ones, of living and of non-living things (C5). It leaves open when the blocks appear and when they fade (C15).
 
 # %% [markdown]
 # ## Blocks through training
@@ -75,7 +82,7 @@ charts.matrix_orders(
 # the runs.
 
 # %% tags=["hide-input"]
-charts.block_evolution(tested, title=["Differences that make blocks", dataset])
+charts.block_evolution(tested, title=["Differences that make blocks", name_of(dataset)])
 
 # %% [markdown]
 # Could this be chance? The classes are assigned at random to super-classes of the same sizes, many times, and $p$ is
@@ -98,7 +105,7 @@ charts.agreement_evolution(agreement, title="Clusters against super-classes")
 # ## The two summaries, and the losses
 
 # %% tags=["hide-input"]
-charts.stiffness_evolution(table, title=["Stiffness through training", dataset])
+charts.stiffness_evolution(table, title=["Stiffness through training", name_of(dataset)])
 
 # %% tags=["hide-input"]
 charts.loss_evolution(table, title="The losses of the same runs")
@@ -107,14 +114,14 @@ charts.loss_evolution(table, title="The losses of the same runs")
 # ## What was found
 
 # %% tags=["hide-input"]
-page.found(claims.super_class_blocks(tested, provenance["split_sizes"][0]["train"] // batch_size))
+page.found(verdicts[0])
 
 # %% [markdown]
 # The verdict on living and non-living things depends on what counts as early. One pass over the data is our choice,
 # made before the runs. The published training set has more images than these runs had, so its passes are longer.
 
 # %% tags=["hide-input"]
-page.found(claims.super_classes_appear_and_fade(tested))
+page.found(verdicts[1])
 
 # %% tags=["hide-input"]
 page.say(texts.strongest_super_classes(by_sign, matrices, super_classes, agreement), texts.validation_at_the_end(table))

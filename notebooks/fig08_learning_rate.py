@@ -17,13 +17,8 @@
 # large steps learns faster, so the runs are not compared after the same number of steps but after they have learnt the
 # same amount: each run is stopped when its training loss has fallen to the same value. How much do images of
 # *different* classes help each other at that point?
-#
-# The chart shows between-class stiffness, the mean of all entries off the diagonal of the
-# [class stiffness matrix](../book/theory.md), over pairs of validation images. The paper claims that a higher learning
-# rate gives a higher between-class stiffness, on both data sets and at each of three losses (C6). It interprets this as
-# a regularising effect of the learning rate: what is learnt in large steps is useful to more classes.
 
-# %% tags=["parameters", "hide-input"]
+# %% tags=["parameters", "hide-input"] mystnb={"code_prompt_show": "Parameters", "code_prompt_hide": "Parameters"}
 losses: dict = {"mnist": [0.3, 0.1, 0.03], "fashion_mnist": [0.5, 0.4, 0.3]}  # data sets, and where each is measured
 learning_rates: list = [3e-5, 8e-5, 2e-4, 5e-4, 1.2e-3, 3e-3]  # each constant throughout training
 network: str = "fc-500-300-100"  # fully connected, widths of the hidden layers; v3's. v1's: fc-500-400-300-200-100
@@ -37,11 +32,14 @@ max_steps: int = 40000  # a run that has not reached its losses by then ends wit
 
 # %% tags=["hide-input"]
 from stiffness_book import charts, claims, figures, page, summaries, texts
+from stiffness_book.words import named
 
 parameters = page.start()
 experiments = figures.at_equal_loss(**parameters)
 table, provenance = page.runs(experiments, "dataset", "learning_rate")
-stops = summaries.stops(table, losses)
+stops = summaries.stops(table, named(losses))
+verdict = claims.higher_rate_is_stiffer(table)
+page.answer(texts.stiffer_at_a_tenfold_rate(table), verdict)
 
 # %% [markdown]
 # ## Stiffness against the rate
@@ -51,6 +49,14 @@ stops = summaries.stops(table, losses)
 
 # %% tags=["hide-input"]
 charts.stiffness_against_rate(table, stops, title="Figure 8. Stiffness between classes")
+
+# %% [markdown]
+# ## What is measured
+#
+# The chart shows between-class stiffness, the mean of all entries off the diagonal of the
+# [class stiffness matrix](../book/theory.md), over pairs of validation images. The paper claims that a higher learning
+# rate gives a higher between-class stiffness, on both data sets and at each of three losses (C6). It interprets this as
+# a regularising effect of the learning rate: what is learnt in large steps is useful to more classes.
 
 # %% [markdown]
 # ## Where the runs were stopped
@@ -69,7 +75,7 @@ page.say(
 
 # %% tags=["hide-input"]
 page.say(texts.stiffest_rates(table), texts.rate_against_loss(table), texts.slopes_by_cosine(table))
-page.found(claims.higher_rate_is_stiffer(table))
+page.found(verdict)
 
 # %% [markdown]
 # ## One pair of images

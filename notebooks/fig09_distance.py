@@ -17,14 +17,8 @@
 # by the angle between the two images as vectors of pixels, or between their *representations*, the outputs of a layer.
 # A network is stopped at a given training loss, all pairs of a set of validation images are sorted by distance, and the
 # mean stiffness of the pairs at each distance is drawn: once for the input, and once for each layer.
-#
-# The first version of the paper gives the distance as the cosine of that angle, which is 1 for identical directions;
-# the third version gives 1 − cosine. The axes show both. The paper claims that there is a critical distance below which
-# stiffness is positive, in every layer, and that deeper layers have smaller *stiff domains* (C7). The size of a stiff
-# domain is the distance at which the curve of all pairs first falls to zero. The [theory page](../book/theory.md) has
-# the equations.
 
-# %% tags=["parameters", "hide-input"]
+# %% tags=["parameters", "hide-input"] mystnb={"code_prompt_show": "Parameters", "code_prompt_hide": "Parameters"}
 losses: dict = {"mnist": [0.3, 0.1, 0.03], "fashion_mnist": [0.5, 0.4, 0.3]}  # data sets, and where each is measured
 shown_losses: dict = {"mnist": 0.1, "fashion_mnist": 0.4}  # the one of them that is drawn
 learning_rate: float = 0.0005  # constant throughout training
@@ -39,13 +33,16 @@ max_steps: int = 40000  # a run that has not reached its losses by then ends wit
 
 # %% tags=["hide-input"]
 from stiffness_book import charts, claims, figures, page, summaries, texts
+from stiffness_book.words import named
 
 parameters = page.start()
 table, provenance = page.runs(figures.fig09(**parameters), "dataset")
-table = table[table["target_loss"] == table["dataset"].map(shown_losses)]
+table = table[table["target_loss"] == table["dataset"].map(named(shown_losses))]
 curves = summaries.distance_curves(table, ["dataset"])
 medians = summaries.medians(summaries.domain_sizes(table), ["dataset", "space", "quantity"])
 domains = medians[medians["quantity"] == "stiff_domain_size_sign"]
+verdict = claims.near_pairs_are_stiff(table)
+page.answer(texts.help_between_near_images(curves), verdict)
 
 # %% [markdown]
 # ## Stiffness against distance
@@ -56,6 +53,15 @@ domains = medians[medians["quantity"] == "stiff_domain_size_sign"]
 
 # %% tags=["hide-input"]
 charts.stiffness_against_distance(curves, domains, title="Figure 9. Stiffness against distance")
+
+# %% [markdown]
+# ## What is measured
+#
+# The first version of the paper gives the distance as the cosine of that angle, which is 1 for identical directions;
+# the third version gives 1 − cosine. The axes show both. The paper claims that there is a critical distance below which
+# stiffness is positive, in every layer, and that deeper layers have smaller *stiff domains* (C7). The size of a stiff
+# domain is the distance at which the curve of all pairs first falls to zero. The [theory page](../book/theory.md) has
+# the equations.
 
 # %% [markdown]
 # ## The sizes
@@ -73,11 +79,12 @@ page.say(texts.sizes_of_reach(medians, curves))
 
 # %% tags=["hide-input"]
 page.say(
-    texts.runs_at_the_loss(table, losses, seeds),
+    texts.runs_at_the_loss(table, named(losses), seeds),
     texts.mix_of_pairs(curves),
     texts.cosines_near_and_far(curves),
     texts.positive_again(curves))
-page.found(claims.near_pairs_are_stiff(table))
+page.found(verdict)
+page.front("near-images", texts.help_between_near_images(curves))
 
 # %% [markdown]
 # ## One pair of images

@@ -16,15 +16,8 @@
 # **What this page shows.** Up to which distance do images help each other, and does this reach depend on the learning
 # rate? For the runs of [Figure 8](fig08_learning_rate.ipynb), stopped at equal training loss, the reach is determined
 # from the curves that [Figure 9](fig09_distance.ipynb) draws for one of the rates.
-#
-# The two versions of the paper define the reach differently, and their conclusions seem to contradict each other. The
-# first uses the *stiff domain*: the distance at which the sign stiffness of all pairs first falls to zero, in input
-# space and in each layer's representation. It claims that stiff domains grow with the learning rate (C8). The third
-# uses the *critical length* ξ: the distance at which a straight line through the pairs of one class reaches zero. It
-# claims that ξ shrinks (C9), which this page does not judge. Both are drawn here, from the same runs. The [theory
-# page](../book/theory.md) has the equations.
 
-# %% tags=["parameters", "hide-input"]
+# %% tags=["parameters", "hide-input"] mystnb={"code_prompt_show": "Parameters", "code_prompt_hide": "Parameters"}
 losses: dict = {"mnist": [0.3, 0.1, 0.03], "fashion_mnist": [0.5, 0.4, 0.3]}  # data sets, and where each is measured
 learning_rates: list = [3e-5, 8e-5, 2e-4, 5e-4, 1.2e-3, 3e-3]  # each constant throughout training
 network: str = "fc-500-300-100"  # fully connected, widths of the hidden layers; v3's. v1's: fc-500-400-300-200-100
@@ -38,6 +31,7 @@ max_steps: int = 40000  # a run that has not reached its losses by then ends wit
 
 # %% tags=["hide-input"]
 from stiffness_book import charts, claims, figures, page, summaries, texts
+from stiffness_book.words import named
 
 parameters = page.start()
 table, provenance = page.runs(figures.at_equal_loss(**parameters), "dataset", "learning_rate")
@@ -45,6 +39,8 @@ table = table[table["target_loss"].notna()]
 sizes = summaries.domain_sizes(table)
 medians = summaries.medians(sizes, ["dataset", "target_loss", "learning_rate", "space", "quantity"])
 layers = [space for space in sizes["space"].unique() if space != "input"]
+verdict = claims.domain_grows_with_rate(table)
+page.answer("**Do stiff domains grow with the learning rate?**", verdict)
 
 # %% [markdown]
 # ## In input space, by both definitions
@@ -62,6 +58,16 @@ charts.domain_sizes_against_rate(
               ("ξ, v3: line through one class, cosine", "critical_length_cosine", "input")],
     title="Figure 10. Sizes in input space",
 )
+
+# %% [markdown]
+# ## What is measured
+#
+# The two versions of the paper define the reach differently, and their conclusions seem to contradict each other. The
+# first uses the *stiff domain*: the distance at which the sign stiffness of all pairs first falls to zero, in input
+# space and in each layer's representation. It claims that stiff domains grow with the learning rate (C8). The third
+# uses the *critical length* ξ: the distance at which a straight line through the pairs of one class reaches zero. It
+# claims that ξ shrinks (C9), which this page does not judge. Both are drawn here, from the same runs. The [theory
+# page](../book/theory.md) has the equations.
 
 # %% [markdown]
 # ## In the layers' representations
@@ -83,8 +89,8 @@ charts.domain_sizes_against_rate(medians, [(space, "critical_length_cosine", spa
 # ## What was found
 
 # %% tags=["hide-input"]
-page.say(texts.not_reached(summaries.stops(table, losses), seeds))
-page.found(claims.domain_grows_with_rate(table))
+page.say(texts.not_reached(summaries.stops(table, named(losses)), seeds))
+page.found(verdict)
 page.say(texts.sizes_against_rate(sizes))
 
 # %% [markdown]

@@ -16,14 +16,8 @@
 # **What this page shows.** Stiffness is measured on a small sample, the *probe set*: 500 validation images where there
 # are 10 classes, 3,000 where there are 100. The authors of the paper state that this is enough (C12), without showing
 # how they know. Other images would have given other numbers: how different would they be?
-#
-# The sample itself gives the answer. If one image is left out, the number changes a little; the sizes of these changes,
-# over all images, give its standard error. (This is the jackknife, applied class by class because the sample is drawn
-# that way. Pairs share images, so they must not be counted as independent measurements.)
-#
-# The runs are those of [Figure 3](fig03_class_stiffness_mnist.ipynb) and [Figure 7](fig07_super_classes.ipynb).
 
-# %% tags=["parameters", "hide-input"]
+# %% tags=["parameters", "hide-input"] mystnb={"code_prompt_show": "Parameters", "code_prompt_hide": "Parameters"}
 data_sets: dict = {  # for each: network, number of runs (seeds 0, 1, ...), probe images, steps at which to measure
     "mnist": {"network": "fc-500-300-100", "seeds": 5, "probe_size": 500,
               "stages": [0, 10, 30, 100, 300, 1000, 3000, 6000, 10000, 20000, 40000]},
@@ -35,14 +29,17 @@ data_sets: dict = {  # for each: network, number of runs (seeds 0, 1, ...), prob
 import pandas as pd
 
 from stiffness_book import charts, claims, figures, page, summaries, sweep, texts
+from stiffness_book.words import named
 
 parameters = page.start()
 experiments = figures.probe_images(**parameters)
 sweep.compute_missing([run for runs in experiments.values() for run in runs])  # side by side
 tables, provenances = {}, {}
-for name, runs in experiments.items():
+for name, runs in named(experiments).items():
     tables[name], provenances[name] = page.runs(runs)
 errors = pd.concat([summaries.probe_errors(table).assign(data=name) for name, table in tables.items()])
+verdict = claims.probe_images_suffice(tables)
+page.answer("**Are 500 images enough?**", verdict)
 
 # %% [markdown]
 # ## The error against the number of images
@@ -55,6 +52,15 @@ errors = pd.concat([summaries.probe_errors(table).assign(data=name) for name, ta
 
 # %% tags=["hide-input"]
 charts.probe_error_curves(errors, (claims.SMALL, "small: below this line"), title="Error from the choice of images")
+
+# %% [markdown]
+# ## What is measured
+#
+# The sample itself gives the answer. If one image is left out, the number changes a little; the sizes of these changes,
+# over all images, give its standard error. (This is the jackknife, applied class by class because the sample is drawn
+# that way. Pairs share images, so they must not be counted as independent measurements.)
+#
+# The runs are those of [Figure 3](fig03_class_stiffness_mnist.ipynb) and [Figure 7](fig07_super_classes.ipynb).
 
 # %% [markdown]
 # ## Against the spread over seeds
@@ -71,7 +77,7 @@ page.say(spread)
 # ## What was found
 
 # %% tags=["hide-input"]
-page.found(claims.probe_images_suffice(tables))
+page.found(verdict)
 page.say(
     f"{images_matter_more} An interval over seeds does not contain what the choice of images does, as all runs are "
     "measured on the same ones.")

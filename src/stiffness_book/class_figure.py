@@ -4,8 +4,10 @@ import math
 from dataclasses import dataclass
 
 import pandas as pd
+from IPython.display import HTML
 
 from stiffness_book import charts, page, summaries
+from stiffness_book.words import name_of
 
 
 @dataclass
@@ -28,7 +30,7 @@ class ClassFigure:
         """The figure of the experiments, whose missing runs are computed first."""
         table, provenance = page.runs(experiments)
         table = table[table["target_loss"].isna()]  # of the stages by loss each run has its own steps
-        return cls(name, experiments[0].dataset, experiments[0].network, table, provenance, **notes)
+        return cls(name, name_of(experiments[0].dataset), experiments[0].network, table, provenance, **notes)
 
     @property
     def class_names(self):
@@ -52,6 +54,10 @@ class ClassFigure:
     def slider(self):
         """The matrices of all stages, by sign and by cosine."""
         return charts.matrix_slider(self.matrices, title=["Class stiffness", self._on()], of=self._of())
+
+    def moving(self):
+        """The matrices of all stages as HTML, which plays them."""
+        return HTML(charts.moving_matrix(self.matrices, of=self._of()))
 
     def stiffness(self, title="Stiffness through training"):
         """Stiffness within and between classes through training."""

@@ -10,6 +10,7 @@ from stiffness_book import store, sweep
 from stiffness_book.charts import look
 from stiffness_book.claims import CLAIMS
 from stiffness_book.figures import assignments
+from stiffness_book.words import name_of
 
 INJECTED = "# Parameters"  # how papermill begins the cell that it puts after the parameters
 
@@ -39,9 +40,12 @@ def start():
 def runs(experiments, *columns):
     """The runs' table with the settings `columns`, and their provenance. Missing runs are computed.
 
-    Says which runs diverged, if any did: what is drawn and judged is over the runs that were measured.
+    Data sets have the names that people write. Says which runs diverged, if any did: what is drawn and judged is over
+    the runs that were measured.
     """
     table = sweep.table_of(experiments, *columns)
+    if "dataset" in columns:
+        table = table.assign(dataset=table["dataset"].map(name_of))
     diverged = table[table["quantity"] == "diverged"]
     if len(diverged):
         each = [f"{', '.join(f'{row[name]}' for name in columns)}{': ' if columns else ''}seed {row['seed']} at step "
@@ -72,7 +76,7 @@ def summary(provenance):
     """Shows where the page's runs come from: networks, training, sizes, seeds, wall time, device, versions, commit."""
     first = provenance.iloc[0]
     wall = provenance["wall_time_s"]
-    sizes = {settings["dataset"]: ", ".join(f"{n:,} {split}" for split, n in splits.items())
+    sizes = {name_of(settings["dataset"]): ", ".join(f"{n:,} {split}" for split, n in splits.items())
              for settings, splits in zip(provenance["settings"], provenance["split_sizes"])}
 
     def each(setting):  # all values that the runs have of it
@@ -105,18 +109,37 @@ def say(*texts):
             display(Markdown(escape(text, quote=False)))
 
 
+def front(name, shown):
+    """Gives the front page something to show: Markdown or an object with an output of its own."""
+    glue(f"front-{name}", Markdown(escape(shown, quote=False)) if isinstance(shown, str) else shown)
+
+
+def answer(text, *verdicts):
+    """Shows a page's answer at its beginning: a sentence, and the claims with their verdicts."""
+    say(text)
+    lines = [f"<p>{_badge(verdict.verdict)} {escape(verdict.claim)}: {escape(CLAIMS[verdict.claim].statement)}</p>"
+             for verdict in verdicts]
+    display(HTML(f'<div class="answer">{"".join(lines)}</div>'))
+
+
 def found(verdict, page=None):
     """Shows a verdict at the end of a figure's page, and glues its parts for the scorecard.
 
     page: the notebook's name, where more than one judges the claim; by default the claim's main page.
     """
     claim = CLAIMS[verdict.claim]
-    say(f"**{claim.id}: {verdict.verdict}.** {claim.statement}\n\n*Measured:* {verdict.measured}.\n\n"
-        f"*The rule.* {claim.rule}")
+    measured, rule = (escape(text, quote=False) for text in (verdict.measured, claim.rule))
+    display(Markdown(f"**{claim.id}: {verdict.verdict}.** {escape(claim.statement, quote=False)}\n\n"
+                     f"<details class=\"verdict-details\">\n<summary>What was measured, and the rule</summary>\n\n"
+                     f"*Measured:* {measured}.\n\n*The rule.* {rule}\n\n</details>"))
     name = claim.key(page or next(iter(claim.pages)))
     glue(f"{name}-measured", HTML(escape(verdict.measured)))
-    kind = verdict.verdict.replace(" ", "-")  # for its colour
-    glue(f"{name}-verdict", HTML(f'<span class="verdict {kind}">{verdict.verdict}</span>'))
+    glue(f"{name}-verdict", HTML(_badge(verdict.verdict)))
+
+
+def _badge(verdict):
+    """A verdict as a word with its colour."""
+    return f'<span class="verdict {verdict.replace(" ", "-")}">{verdict}</span>'
 
 
 def glue(name, shown):

@@ -62,7 +62,29 @@ def lowest_in_single_precision(dataset, table):
             f"{interval(exact.loc[exact['mean'].idxmin()])} at its lowest.")
 
 
+def rounding_or_over_fitting(tables):
+    """The finding in a sentence, on the data set that loses most of its stiffness to rounding. tables: {name: table}"""
+    lowest = {}
+    for dataset, table in tables.items():
+        exact, single = (summaries.stiffness_curves(part, ["within_class_sign"]).set_index("step")["mean"]
+                         for part in (table, summaries.in_single_precision(table)))
+        step = single.idxmin()
+        lowest[dataset] = single[step] - exact[step], step, single[step], exact[step]
+    dataset = min(lowest, key=lowest.get)
+    _, step, single, exact = lowest[dataset]
+    return (f"**Does over-fitting lose stiffness, or does rounding?** On {dataset}, after {step:,} steps, "
+            f"stiffness within classes is {signed(single)} in single precision, and {signed(exact)} without rounding.")
+
+
 # Figures 3, 5 and 6
+
+def help_between_classes(dataset, table):
+    """The finding in a sentence."""
+    first, last = summaries.first_and_last(table)
+    before, then = (signed(summaries.at(table, "between_classes_sign", step)["mean"]) for step in (first, last))
+    return (f"**Does learning one class help with the others?** On {dataset}, stiffness between classes goes "
+            f"from {before} before training to {then} after {last:,} steps.")
+
 
 def over_fitting_within_classes(table):
     """Accuracy, losses and within-class stiffness at the lowest validation loss and at the last stage."""
@@ -157,6 +179,14 @@ def block_tests(by_sign):
     return (_table(head, rows) + f"\n\n{blocks.PERMUTATIONS:,} relabellings, the same for all matrices, so that p is "
             f"at least {1 / (1 + blocks.PERMUTATIONS):.4f}; for the living and the non-living, whole super-classes are "
             "relabelled.")
+
+
+def super_classes_help_more(by_sign):
+    """The finding in a sentence."""
+    difference = by_sign.loc[blocks.SUPER, "mean"]
+    return ("**Do classes of one kind help each other more?** The stiffness of two classes of one super-class exceeds "
+            f"that of two others by {signed3(difference.iloc[0])} before training and by at most "
+            f"{signed3(difference.max())}, after {difference.idxmax():,} steps.")
 
 
 def differences_in_words(by_sign):
@@ -273,18 +303,39 @@ def runs_at_the_loss(table, datasets, seeds):
     return (reached < seeds).any() and f"The loss was not reached by every run: {', '.join(short)}."
 
 
+def stiffer_at_a_tenfold_rate(table):
+    """The finding in a sentence. table: as for claim C6"""
+    between, *_ = _between_by_rate(table)
+    slopes = summaries.trends(between, ["dataset", "target_loss"], "learning_rate", summaries.slope_per_decade)["mean"]
+    return ("**Does a higher learning rate give stiffer networks?** At equal training loss, a rate ten times as high "
+            f"changes stiffness between classes by {signed(slopes.min())} to {signed(slopes.max())}.")
+
+
 def mix_of_pairs(curves):
     """The curve of all pairs as a mix of pairs of one class and of different classes. curves: as from
     `summaries.distance_curves`."""
-    signs = curves[curves["kind"] == "sign"].sort_values("distance")
-    within = signs[signs["pairs"] == "within_class"]
-    nearest = signs[signs["pairs"] == "between_classes"].drop_duplicates(["dataset", "space"])
+    within = curves[(curves["kind"] == "sign") & (curves["pairs"] == "within_class")]
+    nearest = _nearest(curves, "between_classes")
     return (
         "The curve of all pairs is a mix. Pairs of one class have a sign stiffness of at least "
         f"{signed(within['mean'].min())} at every distance, in every space. The nearest pairs of *different* classes "
         f"have {signed(nearest['mean'].min())} to {signed(nearest['mean'].max())}, with the interval below 0 in "
         f"{(nearest['high'] < 0).sum()} of {len(nearest)} spaces and above 0 in {(nearest['low'] > 0).sum()}. A curve "
         "of all pairs falls with distance because pairs of one class become rare, even where neither of the two falls.")
+
+
+def help_between_near_images(curves):
+    """The finding in a sentence. curves: as in `mix_of_pairs`"""
+    nearest = _nearest(curves, "between_classes")
+    return ("**Do images help each other because they look alike?** Those of one class do: their stiffness is at least "
+            f"{signed(_nearest(curves, 'within_class')['mean'].min())} for the nearest pairs. For the nearest pairs of "
+            f"different classes it is {signed(nearest['mean'].min())} to {signed(nearest['mean'].max())}.")
+
+
+def _nearest(curves, pairs):
+    """The nearest bin of distance in each space, by sign."""
+    signs = curves[(curves["kind"] == "sign") & (curves["pairs"] == pairs)].sort_values("distance")
+    return signs.drop_duplicates(["dataset", "space"])
 
 
 def cosines_near_and_far(curves):

@@ -5,6 +5,20 @@ import pandas as pd
 WORDS = {"within_class": "within classes", "between_classes": "between classes"}
 
 
+DATA = {"mnist": "MNIST", "fashion_mnist": "Fashion-MNIST", "cifar10": "CIFAR-10", "cifar100": "CIFAR-100",
+        "digits": "scikit-learn’s digits"}
+
+
+def name_of(dataset):
+    """The name of a data set as people write it."""
+    return DATA.get(dataset, dataset)
+
+
+def named(by_dataset):
+    """A dictionary by data set with the names as people write them."""
+    return {name_of(dataset): value for dataset, value in by_dataset.items()}
+
+
 def signed(value, digits=2):
     """A stiffness as text: +0.22."""
     return f"{round(value, digits) + 0:+.{digits}f}".replace("-", "−")  # + 0 turns -0.0 into 0.0

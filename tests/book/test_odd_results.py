@@ -29,7 +29,6 @@ from tables import (
 
 from stiffness_book import blocks, charts, summaries
 from stiffness_book.charts import look
-from stiffness_book.publish.offline_vega import CDN
 
 NAMES = ["cnn-1", "cnn-2", "fc-1", "fc-2"]
 TWELVE = [f"class {i}" for i in range(12)]
@@ -326,7 +325,7 @@ def test_text_from_a_result_opens_no_dialog(browser, tmp_path):
     versions = {"vega_version": look.VEGA_VERSION, "vegalite_version": look.VEGALITE_VERSION,
                 "vegaembed_version": look.VEGAEMBED_VERSION}
     parts = [look.render(chart.to_dict()) for chart in hostile_charts()]
-    shown = "".join(part["text/html"].replace(CDN, "") + part["image/svg+xml"] for part in parts)
+    shown = "".join(part["text/html"] + part["image/svg+xml"] for part in parts)
     (tmp_path / "page.html").write_text(f"<meta charset=utf-8><script>var VEGA_DEBUG = {versions};\n(function () {{"
                                         f"{bundle}}})();</script>{shown}", encoding="utf-8")
     page, dialogs, errors = browser.new_page(), [], []

@@ -3,19 +3,23 @@
 import functools
 import html
 import http.server
+import io
 import re
 import threading
+from pathlib import Path
 from urllib.parse import unquote, urldefrag
 
+import pandas as pd
 import pytest
 import yaml
 
+from stiffness_book import figures, summaries, sweep
 from stiffness_book.publish.refresh import ROOT
 from stiffness_book.publish.site import make_site
 
 TOC = yaml.safe_load((ROOT / "_toc.yml").read_text(encoding="utf-8"))
 CHAPTERS = [chapter["file"] for part in TOC["parts"] for chapter in part["chapters"]]
-PAGES = [TOC["root"], *CHAPTERS, "index", "genindex", "search"]
+PAGES = [TOC["root"], *CHAPTERS, "index", "genindex", "search", "404"]
 CHARTS = 'div[id^="altair-viz-"]'
 
 each_page = pytest.mark.parametrize("name", PAGES)
@@ -58,8 +62,10 @@ def visit(browser):
         page.goto(url)
         page.wait_for_load_state("networkidle")
         if options.get("java_script_enabled", True):
-            drawn = f"[...document.querySelectorAll('{CHARTS}')].every(c => c.classList.contains('vega-embed'))"
-            page.wait_for_function(drawn)
+            for number, chart in enumerate(page.locator(CHARTS).all()):  # each is drawn when it comes near the screen
+                chart.scroll_into_view_if_needed()
+                page.wait_for_function(f"document.querySelectorAll('{CHARTS}')[{number}].matches('.vega-embed')")
+            page.evaluate("scrollTo(0, 0)")
         return page, wrong
 
     yield go
@@ -169,7 +175,93 @@ def test_links_between_pages_resolve(site):
     assert not broken
 
 
-def test_vega_is_loaded_only_where_there_is_a_chart(site):
-    for page in site.rglob("*.html"):
-        text = page.read_text(encoding="utf-8")
-        assert ("vega.js" in text) == ("altair-viz-" in text)
+def test_vega_is_loaded_only_when_a_chart_is_near(site, address, browser):
+    for path in site.rglob("*.html"):
+        text = path.read_text(encoding="utf-8")
+        assert ("charts.js" in text) == ("altair-viz-" in text), path
+    with browser.new_context(viewport={"width": 1280, "height": 400}) as context:
+        page, asked = context.new_page(), []
+        page.on("request", lambda request: asked.append(request.url))
+        page.goto(f"{address}notebooks/fig04_permuted_labels.html")
+        page.wait_for_load_state("networkidle")
+        assert not [url for url in asked if "vega.js" in url]
+        page.locator(CHARTS).last.scroll_into_view_if_needed()
+        page.wait_for_function(f"[...document.querySelectorAll('{CHARTS}')].at(-1).matches('.vega-embed')")
+        assert len([url for url in asked if "vega.js" in url]) == 1
+        assert page.locator(f"{CHARTS}.vega-embed").count() < page.locator(CHARTS).count()  # those far away wait
+
+
+def test_a_charts_numbers_and_picture_can_be_taken_home(address, visit):
+    page, wrong = visit(f"{address}notebooks/fig03_class_stiffness_mnist.html", address)
+    details = page.locator("details.chart-data").first
+    details.locator("summary").click()
+    taken = {}
+    for kind in ("CSV", "SVG", "PNG"):
+        with page.expect_download() as download:
+            details.get_by_role("button", name=kind).click()
+        taken[kind] = Path(download.value.path()).read_bytes()
+        assert download.value.suggested_filename.endswith(f".{kind.lower()}")
+    table = pd.read_csv(io.BytesIO(taken["CSV"]))
+    runs = figures.experiments_of(ROOT / "notebooks" / "fig03_class_stiffness_mnist.py")
+    stored = summaries.mean_matrices(sweep.table_of(runs), [*map(str, range(10))])
+
+    def last(rows):
+        rows = rows[(rows["kind"] == "sign") & (rows["step"] == 40000)].astype({"class_a": str, "class_b": str})
+        return rows.set_index(["class_a", "class_b"])["mean"].sort_index()
+
+    assert len(last(table)) == 100
+    pd.testing.assert_series_equal(last(table), last(stored), atol=1e-3, rtol=0)
+    assert taken["SVG"].startswith(b"<svg") and taken["PNG"].startswith(b"\x89PNG")
+    assert details.locator("tbody tr").count() == len(table)
+    assert not wrong
+
+
+def test_the_matrix_on_the_front_page_moves(address, browser):
+    with browser.new_context() as context:
+        page = context.new_page()
+        page.goto(f"{address}book/index.html")
+        colours = "[...document.querySelectorAll('.moving-matrix .cell')].map(cell => cell.style.background).join()"
+        page.wait_for_function("document.querySelector('.moving-matrix input').value === '2'")  # it plays by itself
+        early = page.evaluate(colours)
+        page.wait_for_function("document.querySelector('.moving-matrix button').textContent === 'Play'", timeout=30_000)
+        last = page.evaluate(colours)
+        assert early != last and page.locator(".moving-matrix output").inner_text().startswith("After 40,000 steps")
+        page.locator(".moving-matrix input").press("Home")
+        assert page.locator(".moving-matrix output").inner_text().startswith("At initialisation")
+        page.locator(".moving-matrix button").click()
+        page.wait_for_function("document.querySelector('.moving-matrix input').value === '1'")
+    with browser.new_context(reduced_motion="reduce") as context:
+        page = context.new_page()
+        page.goto(f"{address}book/index.html")
+        page.wait_for_timeout(2500)
+        assert page.evaluate(colours) == last
+        assert page.locator(".moving-matrix button").inner_text() == "Play"
+
+
+@pytest.mark.parametrize("name", [name for name in PAGES if name not in ("index", "genindex", "search")])
+def test_formulae_are_drawn_without_a_script(name, site):
+    text = (site / f"{name}.html").read_text(encoding="utf-8")
+    drawn = re.findall(r'<svg role="img" aria-label="[^"]*" style="width', text)
+    assert text.count('class="math notranslate"') == len(drawn)
+    assert "mathjax" not in text.lower()
+
+
+def test_what_a_page_weighs(site, address, browser):
+    """Bytes without compression: of a page with all that it loads, and before the front page's first paint."""
+    weights = {}
+    with browser.new_context() as context:
+        for name in PAGES:
+            page, sizes = context.new_page(), {}
+            page.on("response", lambda response, sizes=sizes: sizes.update({response.url: len(response.body())}))
+            page.goto(f"{address}{name}.html")
+            page.wait_for_load_state("networkidle")
+            page.evaluate("scrollTo(0, document.body.scrollHeight)")
+            page.wait_for_load_state("networkidle")
+            weights[name] = sum(sizes.values())
+            page.close()
+    heavy = {name: f"{weight / 1e6:.2f} MB" for name, weight in weights.items() if weight > 2.5e6}
+    assert not heavy
+    front = site / "book" / "index.html"
+    styles = re.findall(r'<link[^>]*href="([^"?]*\.css)', front.read_text(encoding="utf-8"))
+    needed = [front, *[front.parent / name for name in styles]]
+    assert sum(path.stat().st_size for path in needed) < 600_000  # three seconds at 1.6 Mbit/s
