@@ -106,3 +106,30 @@ def test_what_draws_imports_no_keras(tmp_path):
     (tmp_path / "keras.py").touch()  # as good as the real one, and quick
     (tmp_path / "planted.py").write_text("def f():\n    import keras\nf()\n", encoding="utf-8")
     assert heavy_after(["planted"], str(tmp_path)) == {"keras"}
+
+
+def test_private_names_of_keras_stand_in_one_file():
+    found = [path.name for path in LIBRARY.rglob("*.py") if "keras.src" in path.read_text(encoding="utf-8")]
+    assert found == ["keras_private.py"]
+
+
+def test_the_backends_have_the_same_functions():
+    names = {}
+    for backend in BACKENDS:
+        tree = ast.parse((LIBRARY / "engine" / f"{backend}_backend.py").read_text(encoding="utf-8"))
+        names[backend] = {node.name: [argument.arg for argument in node.args.args] for node in tree.body
+                          if isinstance(node, ast.FunctionDef) and not node.name.startswith("_")}
+    compiling = names["tensorflow"].pop("compiled")  # the only one that has graphs to keep
+    assert compiling and names["tensorflow"] == names["jax"] == names["torch"]
+
+
+def test_attributes_are_born_where_an_object_is_made():
+    classes = [(path.name, node) for path in LIBRARY.rglob("*.py")
+               for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(node, ast.ClassDef)]
+    assert len(classes) > 20
+    for name, node in classes:
+        set_in = {method.name: {part.attr for part in ast.walk(method) if isinstance(part, ast.Attribute)
+                                and isinstance(part.ctx, ast.Store) and ast.unparse(part.value) == "self"}
+                  for method in node.body if isinstance(method, ast.FunctionDef)}
+        later = set().union(*set_in.values()) - set_in.get("__init__", set())
+        assert not later, f"{name}: {node.name} sets {later} outside __init__"

@@ -1,14 +1,20 @@
 """Stiffness measured during any `model.fit`."""
 
 import inspect
+import re
 
 import keras
 import numpy as np
 
 from stiffness.engine.examples import examples_of
+from stiffness.engine.losses import loss_name
 from stiffness.gram import gradient_gram, step_of
 from stiffness.measures import between_classes, class_indices, class_stiffness, pandas_for, within_class
 
+# losses of numbers, and part of the names of those of classes
+REGRESSIONS = {"mean_squared_error", "mean_absolute_error", "mean_absolute_percentage_error",
+               "mean_squared_logarithmic_error", "huber", "log_cosh", "poisson", "cosine_similarity"}
+CLASSIFICATION = re.compile("crossentropy|hinge|kl_divergence")
 COLUMNS = ["step", "quantity", "class_a", "class_b", "layer", "value"]
 
 
@@ -17,7 +23,8 @@ class StiffnessCallback(keras.callbacks.Callback):
 
     Args:
         x, y: the probe set, for example 500 validation examples, balanced by class; whatever `gradient_gram` takes.
-        labels: (n,) class indices or one-hot rows. None means y, if it gives each example one class.
+        labels: (n,) class indices or one-hot rows. None means y, if it gives each example one class: not the numbers of
+            a regression, nor several labels.
         num_classes: the number of classes Nc; None means the largest label + 1.
         steps: the optimizer steps at which to measure; 0 is before the first one. None means before training and after
             every epoch.
@@ -79,11 +86,22 @@ class StiffnessCallback(keras.callbacks.Callback):
         if self.labels is not None:
             self.labels = class_indices("labels", self.labels, n)
         elif not isinstance(self.y, list | tuple | dict):
-            try:
-                self.labels = class_indices("y", self.y, n)
-            except ValueError:
-                self.labels = None  # no class for each example
+            self.labels = self._classes(n)
         self._read = True
+
+    def _classes(self, n):
+        """(n,): the class of each example by its label, or None where labels are not single classes."""
+        try:
+            labels = class_indices("y", self.y, n)
+        except ValueError:
+            return None
+        loss = getattr(self.model, "loss", None) if self.loss is None else self.loss
+        name = loss_name(loss) if isinstance(loss, str) or callable(loss) else ""
+        if np.ndim(self.y) > 1 and np.shape(self.y)[1] > 1:  # one-hot, or a sequence of labels
+            outputs = getattr(self.model, "output_shape", None)
+            return None if isinstance(outputs, tuple) and outputs[1:] != np.shape(self.y)[1:] else labels
+        numbers = name in REGRESSIONS or not (CLASSIFICATION.search(name) or labels.max() < n)
+        return None if numbers and self.num_classes is None else labels
 
     def measure(self):
         """The rows of one measurement: dictionaries of quantity, value and, where it has them, class_a, class_b, layer.

@@ -19,7 +19,7 @@ from stiffness.engine.backend import backend
 from stiffness.engine.engine import Engine, restored_state, slices_of
 from stiffness.engine.examples import NotFinite, brings_labels, bytes_of, count_of, examples_of
 from stiffness.engine.losses import Losses
-from stiffness.engine.tiles import all_products, block_of, largest_of_each_row, root, unit_sums
+from stiffness.engine.tiles import Progress, all_products, block_of, largest_of_each_row, root, unit_sums
 from stiffness.measures import class_indices
 
 METHODS = ("auto", "closed-form", "jacobian")
@@ -71,9 +71,10 @@ class Gram:
             products = matrix * self.scales[:, None].astype(matrix.dtype)
             products *= self.scales2.astype(matrix.dtype)
         if products.size and not (np.isfinite(products.min()) and np.isfinite(products.max())):
-            count = np.sum(~np.isfinite(products))
-            raise NotFinite(f"{count} of {products.size} products are too large for {products.dtype}, because the "
-                            "losses are; sign(), cosine() and the norms are still right, and a float64 model has room")
+            count, largest = np.sum(~np.isfinite(products)), max(self.shares, key=self.shares.get, default="the model")
+            raise NotFinite(f"{count} of {products.size} products are too large for {products.dtype}, most of all in "
+                            f"{largest}, because the losses are; sign(), cosine() and the norms are still right, and a "
+                            "float64 model has room")
         return products
 
     @property
@@ -168,7 +169,7 @@ def gradient_gram(model, x, y=None, x2=None, y2=None, *, loss=None, method="auto
                     columns is None, engine.ways, found.shares, found.layers)
 
 
-def gradient_norms(model, x, y=None, *, loss=None, method="auto", memory_budget=2 * 2**30):
+def gradient_norms(model, x, y=None, *, loss=None, method="auto", memory_budget=2 * 2**30, verbose="auto"):
     """(n,): |g_i|, the norms of the per-example loss gradients (equation `gradient`), in units of loss / weight.
 
     They are those of `gradient_gram(model, x, y).norms`, without the products: the time is linear in n. The arguments
@@ -185,11 +186,13 @@ def gradient_norms(model, x, y=None, *, loss=None, method="auto", memory_budget=
     budget = bytes_of(memory_budget)
     with _measuring(model, x, y, None, None, loss, method) as (engine, rows, _):
         n = count_of(rows[1])
-        size, _, _ = engine.plan(budget, n, 1, n)
+        plan = engine.plan(budget, n, 1, n)
+        progress = Progress(-(-n // plan.rows), n, 1, engine.dtype.itemsize, verbose)
         norms = np.zeros(n)
-        for where in slices_of(n, size):
-            block = block_of(engine, rows, where, "x")
+        for where in slices_of(n, plan.rows):
+            block = block_of(engine, rows, where, plan.chunk, "x")
             norms[where] = root(block.squares) * block.scales
+            progress.add()
         return norms
 
 
@@ -241,7 +244,7 @@ def nearest_gradients(model, x, y=None, x2=None, y2=None, *, k=10, by="cosine", 
 
 
 def cosine_class_stiffness(model, x, y=None, labels=None, x2=None, y2=None, labels2=None, *, loss=None,
-                           num_classes=None, method="auto", memory_budget=2 * 2**30):
+                           num_classes=None, method="auto", memory_budget=2 * 2**30, verbose="auto"):
     """Class stiffness matrix of cosines (equation `class-stiffness`), without the Gram matrix.
 
     C(a, b) = E[ cos(g_i, g_j) | label_i = a, label2_j = b, i != j ], where i = j occurs only if x2 is None. A mean of
@@ -285,10 +288,10 @@ def cosine_class_stiffness(model, x, y=None, labels=None, x2=None, y2=None, labe
             raise ValueError(f"label {largest} is out of range for num_classes {num_classes}")
         kept = (1 if same_examples else 2) * num_classes * engine.length * engine.dtype.itemsize
         n = max(len(labels), len(labels2))
-        block, _, _ = engine.plan(budget, n, n, n, kept)  # in large blocks each class has many examples
-        sums, counts = unit_sums(engine, rows, labels, num_classes, block, "x")
+        plan = engine.plan(budget, n, n, n, kept)  # in large blocks each class has many examples
+        sums, counts = unit_sums(engine, rows, labels, num_classes, plan, "x", verbose)
         sums2, counts2 = (sums, counts) if same_examples else unit_sums(
-            engine, columns, labels2, num_classes, block, "x2")
+            engine, columns, labels2, num_classes, plan, "x2", verbose)
     C = sum((one @ other.T).astype(float) for one, other in zip(sums, sums2))
     pairs = np.outer(counts, counts2)
     if same_examples:  # the cosine of an example with itself is 1
@@ -321,16 +324,21 @@ def _measuring(model, x, y, x2, y2, loss, method):
 
 @contextmanager
 def _not_trained(model):
-    """Raises RuntimeError if the model's optimizer takes a step meanwhile, that is, in another thread."""
-    before, failed = step_of(model), None
+    """Raises RuntimeError if the model's weights change meanwhile, that is, in another thread."""
+    def state():
+        # by step and by weights: its layers may be trained as part of another model, and a step may be half done
+        several = threading.active_count() > 1
+        return step_of(model), [float(ops.sum(v)) for v in model.trainable_variables] if several else None
+
+    before, failed = state(), None
     try:
         yield
     except Exception as error:  # it may be a consequence of the training
         failed = error
-    if step_of(model) != before:
-        raise RuntimeError(f"the model was trained while it was measured: its optimizer was at step {before} and is at "
-                           f"{step_of(model)}; measure before or after training, or from within, with StiffnessCallback"
-                           ) from failed
+    if repr(state()) != repr(before):  # of text, in which NaN equals NaN
+        raise RuntimeError(f"the model was trained while it was measured: its optimizer was at step {before[0]} and is "
+                           f"at {step_of(model)}, or another model trains its layers; measure before or after training,"
+                           " or from within, with StiffnessCallback") from failed
     if failed:
         raise failed
 

@@ -12,6 +12,7 @@ from urllib.parse import unquote, urldefrag
 import pandas as pd
 import pytest
 import yaml
+from axe_playwright_python.sync_playwright import Axe
 
 from stiffness_book import figures, summaries, sweep
 from stiffness_book.publish.refresh import ROOT
@@ -265,3 +266,13 @@ def test_what_a_page_weighs(site, address, browser):
     styles = re.findall(r'<link[^>]*href="([^"?]*\.css)', front.read_text(encoding="utf-8"))
     needed = [front, *[front.parent / name for name in styles]]
     assert sum(path.stat().st_size for path in needed) < 600_000  # three seconds at 1.6 Mbit/s
+
+
+@each_page
+@pytest.mark.parametrize("width", [1280, 390])
+def test_axe_finds_nothing_serious(name, width, address, visit):
+    page, _ = visit(f"{address}{name}.html", address, viewport={"width": width, "height": 900})
+    found = Axe().run(page).response["violations"]
+    serious = [f"{rule['id']}: {node['html'][:200]}" for rule in found if rule["impact"] in ("serious", "critical")
+               for node in rule["nodes"]]
+    assert not serious

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from keras import layers
+from keras import layers, ops
 
 from stiffness import StiffnessCallback, class_stiffness, gradient_gram
 from tests.library.test_gram import CROSS_ENTROPY, classifier, examples
@@ -45,6 +45,29 @@ def test_labels_that_are_no_classes_are_not_turned_into_classes(labels, one_clas
     else:
         off = ~np.eye(12, dtype=bool)
         assert table["all_pairs_cosine"] == pytest.approx(gram.cosine()[off].mean(), rel=1e-4)
+
+
+@pytest.mark.parametrize("labels, units, loss, one_class", [
+    (np.arange(12) * 1000, 1, "mse", False), (np.arange(12) % 3, 1, keras.losses.Huber(), False),
+    (np.arange(12) * 1000, 1, lambda t, p: ops.abs(t - p[:, 0]), False), (np.arange(12) % 3, 1, "hinge", True),
+    (np.arange(12) % 3, 3, lambda t, p: -ops.take_along_axis(p, ops.cast(t, "int32")[:, None], axis=1)[:, 0], True),
+], ids=["prices", "small numbers", "own loss of large numbers", "hinge", "own loss of classes"])
+def test_whole_numbers_are_classes_where_the_loss_takes_them_for_such(labels, units, loss, one_class):
+    model = compiled(keras.Sequential([keras.Input((6,)), layers.Dense(units)]), loss)
+    callback = StiffnessCallback(X, labels)
+    model.fit(X, labels, epochs=1, verbose=0, callbacks=[callback])
+    quantities = set(callback.table.quantity)
+    assert ("within_class_sign" in quantities) == one_class and ("all_pairs_sign" in quantities) != one_class
+
+
+def test_a_sequence_of_labels_is_no_class_and_labels_may_be_given():
+    model = compiled(keras.Sequential([keras.Input((3, 2)), layers.Dense(4, "tanh"), layers.Dense(2)]))
+    x, y = X.reshape(12, 3, 2), np.eye(3, dtype=int)[Y]  # its rows look like one-hot labels
+    callback, given = StiffnessCallback(x, y), StiffnessCallback(x, y, labels=np.eye(3)[Y])
+    model.fit(x, y, epochs=1, verbose=0, callbacks=[callback, given])
+    assert "all_pairs_sign" in set(callback.table.quantity)
+    C = given.table[(given.table.quantity == "class_stiffness_sign") & (given.table.step == 1)].value.to_numpy()
+    assert pytest.approx(class_stiffness(gradient_gram(model, x, y).sign(), Y).reshape(-1)) == C
 
 
 def test_a_data_set_a_budget_and_shares_of_layers():

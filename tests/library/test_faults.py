@@ -175,6 +175,44 @@ def test_threads_that_measure_one_fresh_model_wait_for_each_other():
         np.testing.assert_allclose(products, plain, rtol=1e-4, atol=1e-6)
 
 
+def test_threads_that_measure_models_with_a_common_part_wait_for_each_other():
+    inputs, trunk = keras.Input((6,)), keras.Sequential([layers.Dense(8, "relu"), layers.Dense(5, "tanh")])
+    models = [keras.Model(inputs, layers.Dense(3)(trunk(inputs))) for _ in range(4)]
+    start = threading.Barrier(4)
+
+    def measure(model):
+        start.wait()
+        return [gradient_gram(model, X, Y, loss=CROSS_ENTROPY).products for _ in range(3)]
+
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(measure, models))
+    for model, several in zip(models, found):
+        plain = gradient_gram(model, X, Y, loss=CROSS_ENTROPY, method="jacobian").products
+        for products in several:
+            np.testing.assert_allclose(products, plain, rtol=1e-4, atol=1e-6)
+
+
+def test_a_model_whose_layers_another_model_trains_is_refused():
+    inputs, trunk = keras.Input((6,)), layers.Dense(8, "relu")
+    model, other = (keras.Model(inputs, layers.Dense(3)(trunk(inputs))) for _ in range(2))
+    gradient_gram(model, X, Y, loss=CROSS_ENTROPY)
+    other.compile("sgd", CROSS_ENTROPY)
+    trained = threading.Event()
+
+    def loss(y_true, y_pred):  # of the measured model: the other one is trained meanwhile
+        if not trained.is_set():
+            with ThreadPoolExecutor(1) as pool:
+                pool.submit(other.fit, *examples(8), verbose=0).result()
+            trained.set()
+        return CROSS_ENTROPY(y_true, y_pred)
+
+    waiting = threading.Event()
+    threading.Thread(target=waiting.wait, daemon=True).start()  # a thread that is alive before and after
+    with pytest.raises(RuntimeError, match="or another model trains its layers"):
+        gradient_gram(model, X, Y, loss=loss)
+    waiting.set()
+
+
 def test_a_loss_may_measure_another_model_meanwhile():
     other, measured = classifier(layers.Dense(4, "tanh"), seed=1), []
 

@@ -1,6 +1,8 @@
 """Whatever `fit` takes is measured, or refused in words: the same examples in another form give the same matrix."""
 
+import functools
 import itertools
+import tracemalloc
 
 import keras
 import numpy as np
@@ -75,6 +77,22 @@ def test_sources_without_an_end_or_without_labels_are_refused(data, match, monke
     monkeypatch.setattr("stiffness.engine.examples.MOST", 2_000)
     with pytest.raises(ValueError, match=match):
         gradient_gram(classifier(), data(), loss=CROSS_ENTROPY)
+
+
+def test_a_source_that_ends_may_be_long(monkeypatch):
+    monkeypatch.setattr("stiffness.engine.examples.MOST", 4)
+    model = classifier()
+    expected = gradient_gram(model, X, Y, loss=CROSS_ENTROPY).products
+
+    class Sized(Loader):
+        def __len__(self):
+            return 2
+
+    for source in (SLICES.batch(5), Batches(), Sized()):
+        found = gradient_gram(model, source, loss=CROSS_ENTROPY).products
+        np.testing.assert_allclose(found, expected[: len(found), : len(found)], rtol=1e-5)
+    with pytest.raises(ValueError, match="without an end"):  # it may have none
+        gradient_gram(model, generator(), loss=CROSS_ENTROPY)
 
 
 def test_images_of_bytes_with_the_scaling_inside():
@@ -186,3 +204,26 @@ def test_progress_is_shown_on_request_and_for_long_work_only(capsys):
     gradient_gram(model, x, y, loss=CROSS_ENTROPY, memory_budget=8000, verbose=1)
     shown = capsys.readouterr()
     assert "40 x 40 products, 6.4e-06 GB, in" in shown.err and "tile" in shown.out
+
+
+def test_long_work_shows_its_progress_and_its_size_first(capsys, monkeypatch):
+    monkeypatch.setattr("stiffness.engine.tiles.LONG", 0)
+    monkeypatch.setattr("stiffness.engine.tiles.LARGE", 1000)
+    model, (x, y) = classifier(layers.Dense(5, "tanh")), examples(40)
+    gradient_gram(model, x, y, loss=CROSS_ENTROPY, memory_budget=8000)
+    shown = capsys.readouterr()
+    assert "40 x 40 products" in shown.err and "tile" in shown.out
+    for measure in (gradient_norms, functools.partial(cosine_class_stiffness, labels=y)):
+        monkeypatch.setattr("stiffness.engine.tiles.LARGE", 10)
+        measure(model, x, y, loss=CROSS_ENTROPY, memory_budget=20_000, verbose=1)
+        assert "in" in capsys.readouterr().err
+
+
+def test_the_nearest_gradients_do_not_hold_all_columns():
+    model, (x, y), (x2, y2) = classifier(layers.Dense(5, "tanh")), examples(200), examples(20_000, seed=1)
+    gradient_norms(model, x, y, loss=CROSS_ENTROPY)
+    tracemalloc.start()
+    nearest_gradients(model, x, y, x2, y2, k=3, loss=CROSS_ENTROPY, memory_budget="2MB")
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 8e6  # all columns in single precision are 16 MB

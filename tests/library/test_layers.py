@@ -13,7 +13,7 @@ from stiffness import class_stiffness, gradient_gram
 from stiffness.engine import definition
 from stiffness.engine.features import Convolved, Factors, patches_of
 from stiffness.engine.rules import _axes, _kernel_gradients, rule_of
-from stiffness.engine.taps import CLOSED_FORM, ELEMENTWISE, LAYER
+from stiffness.engine.taps import CLOSED_FORM, ELEMENTWISE, LAYER, MODEL
 from stiffness.gram import cosine_class_stiffness
 from tests.library.marks import slow
 
@@ -685,7 +685,8 @@ def test_a_layer_called_in_a_loop():
             return tf.while_loop(lambda i, x: i < 3, lambda i, x: (i + 1, self.dense(x)), (0, inputs))[1]
 
     model = keras.Sequential([keras.Input((4,)), layers.Dense(4), Steps(), layers.Dense(3)])
-    agrees(model, *examples(5, 4), method="auto")
+    gram = agrees(model, *examples(5, 4), method="auto")
+    assert sorted(gram.ways.values()) == [CLOSED_FORM, CLOSED_FORM, MODEL]  # no slower way than is needed
 
 
 # --- models ---------------------------------------------------------------------------------------------------------
@@ -823,6 +824,23 @@ def test_keras_hub_transformer_encoder():
     hidden = hub.layers.TransformerEncoder(12, 2)(hidden)
     hidden = hub.layers.TransformerEncoder(12, 2, normalize_first=True)(hidden)
     agrees(keras.Model(inputs, layers.Dense(3)(hidden[:, 0])), *tokens(5, 6, 11))
+
+
+@pytest.mark.parametrize("name, settings", [
+    ("LlamaBackbone", {"num_query_heads": 2, "num_key_value_heads": 1}),
+    ("GemmaBackbone", {"num_query_heads": 2, "num_key_value_heads": 1, "head_dim": 4}),
+    ("T5Backbone", {"num_heads": 2}),
+])
+def test_norms_of_keras_hub_are_measured_for_all_examples_at_once(name, settings):
+    hub = pytest.importorskip("keras_hub", reason="keras_hub is not installed")
+    backbone = getattr(hub.models, name)(vocabulary_size=11, num_layers=1, hidden_dim=8, intermediate_dim=12,
+                                         **settings)
+    output = backbone.output["decoder_sequence_output"] if isinstance(backbone.output, dict) else backbone.output
+    model = keras.Model(backbone.input, layers.Dense(3)(output[:, -1]))
+    ids, y = tokens(5, 6, 11)
+    x = {name: np.ones_like(ids) if "mask" in name else ids for name in backbone.input}
+    gram = agrees(model, x, y, method="auto", perturbed=False)
+    assert set(gram.ways.values()) <= {CLOSED_FORM, ELEMENTWISE}, gram.ways
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")

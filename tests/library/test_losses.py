@@ -158,6 +158,52 @@ def test_an_overridden_compute_loss():
     agrees(model, X.astype("float32"), Y, given={})
 
 
+class UsualOverride(keras.Model):
+    """Adds to what `compile` says, as Keras's guides do."""
+
+    def __init__(self, part):
+        super().__init__()
+        self.dense, self.part = layers.Dense(3), part
+
+    def call(self, x):
+        return self.dense(x)
+
+    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+        return super().compute_loss(x, y, y_pred, sample_weight, training) + self.part(self, y_pred)
+
+
+def test_a_compute_loss_that_calls_the_usual_one():
+    model = UsualOverride(lambda _, p: 0.1 * ops.mean(ops.sum(p**2, axis=-1)))
+    model(X[:1].astype("float32"))
+    agrees(model, X.astype("float32"), Y, given={"loss": "sparse_categorical_crossentropy"} | {"metrics": []})
+
+
+@pytest.mark.parametrize("part, match", [
+    (lambda _, p: ops.mean((p - ops.mean(p, axis=0)) ** 2), "compares examples with each other"),
+    (lambda model, p: ops.sum(model.dense.kernel**2), "the loss uses .*kernel besides the model's output"),
+    (lambda model, p: ops.std(p), "compares examples with each other"),
+], ids=["deviations from the batch's mean", "weights", "deviation"])
+def test_a_compute_loss_of_a_batch_is_refused(part, match):
+    model = UsualOverride(part)
+    model(X[:1].astype("float32"))
+    model.compile("sgd", CROSS_ENTROPY)
+    with pytest.raises(ValueError, match=match):
+        gradient_gram(model, X.astype("float32"), Y)
+
+
+def test_a_compute_loss_beside_added_losses_is_refused():
+    class Both(UsualOverride):
+        def call(self, x):
+            self.add_loss(0.1 * ops.mean(x**2))
+            return self.dense(x)
+
+    model = Both(lambda _, p: 0.0)
+    model(X[:1].astype("float32"))
+    model.compile("sgd", CROSS_ENTROPY)
+    with pytest.raises(ValueError, match="cannot be told apart; pass loss="):
+        gradient_gram(model, X.astype("float32"), Y)
+
+
 class Penalised(keras.layers.Layer):
     def __init__(self, penalty):
         super().__init__()
@@ -215,6 +261,14 @@ def triplet(y_true, y_pred):
 def test_a_loss_that_compares_examples_is_refused(loss):
     with pytest.raises(ValueError, match="no per-example loss"):
         gradient_gram(regressor(3), X, Y[:, None], loss=loss)
+
+
+@pytest.mark.parametrize("loss", [circle, triplet, keras.losses.Circle()], ids=["circle", "triplet", "object"])
+@pytest.mark.parametrize("n", [30, 3000])
+def test_it_is_refused_on_examples_that_are_sorted_by_class(loss, n):
+    x, y = np.random.default_rng(0).normal(size=(n, X.shape[1])), np.sort(np.arange(n) % 3)
+    with pytest.raises(ValueError, match="no per-example loss"):
+        gradient_gram(regressor(3), x, y[:, None], loss=loss)
 
 
 @pytest.mark.parametrize("penalty", [lambda x: ops.std(x), lambda x: ops.max(x)], ids=["deviation", "maximum"])

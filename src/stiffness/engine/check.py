@@ -8,7 +8,7 @@ import numpy as np
 from keras import ops
 
 from stiffness.engine.backend import backend
-from stiffness.engine.examples import NotFinite, count_of, take, to_numpy
+from stiffness.engine.examples import NotFinite, count_of, take, to_numpy, varied
 from stiffness.engine.gradients import MEAN, SUM, difference, leaves_of, numbers, size, tolerance
 from stiffness.engine.keras_private import added_losses, layers_of
 from stiffness.engine.rules import attribute, rule_of
@@ -47,7 +47,8 @@ class Check:
 
     def __init__(self, gradients, rows, columns, method):
         self.gradients, self.model, self.method = gradients, gradients.model, method
-        self.conclusive = False
+        self.conclusive, self.prediction = False, None
+        self.width = self.length = self.working = self.per_pair = 0
         examples, x_name = sampled(rows, columns)
         n = count_of(examples[1])
         self._check_losses(rows, columns, x_name)
@@ -64,15 +65,16 @@ class Check:
 
     def _check_losses(self, rows, columns, x_name):
         examples, _ = sampled(rows, columns)
-        x, y = take(examples, slice(0, LOSSES))
+        places = varied(examples[1], LOSSES)
+        x, y = take(examples, places)
         prediction, added = self.model(x, training=False), added_losses(self.model)
         self.prediction = keras.tree.map_structure(lambda part: keras.KerasTensor(part.shape, part.dtype), prediction)
         check_labels(self.gradients.losses, rows, columns, prediction)
-        added_alone = self._check_each_alone(x, prediction)
-        self.gradients.losses.check(x, y, prediction, x_name)
+        added_alone = self._check_each_alone(x, prediction, places)
+        self.gradients.losses.check(x, y, prediction, places, x_name)
         self.gradients.added = self._kind_of_added(added, added_alone) if added else None
 
-    def _check_each_alone(self, x, prediction):
+    def _check_each_alone(self, x, prediction, places):
         """[the losses that the model adds for each example alone]. Raises if an output depends on other examples."""
         added = []
         for i in range(count_of(x)):
@@ -81,7 +83,7 @@ class Check:
             for part, other in zip(keras.tree.flatten(prediction), keras.tree.flatten(alone)):
                 if is_float(part) and difference(part[i], other[0]) > tolerance(self.gradients.layers) * size(part):
                     one, other = (np.ravel(numbers(values))[0] for values in (part[i], other))
-                    raise _dependent(i, one, count_of(x), other)
+                    raise _dependent(places[i], one, count_of(x), other)
         return added
 
     def _kind_of_added(self, added, added_alone):

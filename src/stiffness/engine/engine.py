@@ -49,6 +49,16 @@ def restored_state(model):
 
 
 @dataclass(frozen=True)
+class Plan:
+    """How much of the work is done at a time."""
+
+    rows: int  # examples in a block of rows
+    columns: int  # and in one of columns
+    held: int  # blocks of rows whose features are held at once
+    chunk: int  # examples in a pass through the model
+
+
+@dataclass(frozen=True)
 class _Checked:
     """What the check of a model found, and the graphs made since. Holds no reference to the model."""
 
@@ -132,14 +142,14 @@ class Engine:
 
     # --- features ---------------------------------------------------------------------------------------------------
 
-    def features(self, x, y, start, x_name):
+    def features(self, x, y, chunk, start, x_name):
         """(features, scales): an example's gradient is that of its features times its scale. scales: (n,).
 
-        start, x_name: where the examples come from, for error messages."""
+        chunk: examples per pass. start, x_name: where the examples come from, for error messages."""
         chunks, scales = [], []
-        for c in slices_of(count_of(y), self.chunk):
+        for c in slices_of(count_of(y), chunk):
             found, parts = self._pass(*take((x, y), c))
-            check_finite(found.losses, found.scales, start + c.start, x_name)
+            check_finite(found.losses, found.scales, range(start + c.start, start + c.stop), x_name)
             chunks.append(_by_label(parts))
             scales.append(to_numpy(found.scales).astype(float))
         if len(chunks) == 1:
@@ -252,9 +262,9 @@ class Engine:
         return [(*piece, total, dict(zip(labels, parts))) for piece, (total, parts) in zip(pieces, found)]
 
     def products_at_once(self, x, y, kept):
-        """(scales, pieces): what `features` and `products` give for one tile on the diagonal, in one graph, which takes
-        less time for few examples; None where there is no such graph."""
-        if not self.compilable or self.chunk < count_of(y) or any(
+        """(scales, pieces): what `features` and `products` give for one tile on the diagonal, in one pass and graph,
+        which takes less time for few examples; None where there is no such graph."""
+        if not self.compilable or any(
                 owner.rule and not owner.rule.compiles for owner in self.gradients.owners):
             return None
         graph = self.gradients.graphs.get(("all", kept), (x, y), lambda: self._right(
@@ -264,7 +274,7 @@ class Engine:
         graph, (labels, pieces) = graph
         upstream, found = graph(x, y)
         upstream = Upstream(*upstream)
-        check_finite(upstream.losses, upstream.scales, 0, "x")
+        check_finite(upstream.losses, upstream.scales, range(count_of(y)), "x")
         if not self._is_current(upstream, x, y):
             return None
         return to_numpy(upstream.scales).astype(float), [
@@ -285,13 +295,8 @@ class Engine:
     # --- the plan ---------------------------------------------------------------------------------------------------
 
     def plan(self, budget, n, m, largest, kept=0, by_layer=False):
-        """(rows, columns, held): examples per block of rows and of columns, and how many blocks of rows are held at
-        once.
-
-        Also sets `self.chunk`, the number of examples per pass through the model, which uses a quarter of the budget.
-        kept: bytes of the budget that are already taken. by_layer: whether each layer's part of a tile is kept until
-        the tile is complete.
-        """
+        """The `Plan`. kept: bytes of the budget that are already taken. by_layer: whether each layer's part of a tile
+        is kept until the tile is complete."""
         room = (budget - kept) // self.dtype.itemsize
         matrices = MATRICES + by_layer * len(set(self.gradients.labels.values()))
         least = self.working + 2 * self.width + matrices + self.per_pair  # features of a row and a column, and a tile
@@ -299,17 +304,18 @@ class Engine:
             raise ValueError(f"memory_budget is {budget} bytes; one tile needs at least "
                              f"{kept + least * self.dtype.itemsize}")
         repeating = any(not owner.rule for owner in self.gradients.owners)
-        self.chunk = max(1, min(room // 4 // max(self.working, 1), max(n, m), CHUNK if repeating else max(n, m)))
-        room -= self.working * self.chunk
+        # a pass uses a quarter of the budget
+        chunk = max(1, min(room // 4 // max(self.working, 1), max(n, m), CHUNK if repeating else max(n, m)))
+        room -= self.working * chunk
         sizes = np.arange(1, min(max(n, m), largest) + 1)
         rows, columns = np.minimum(sizes, n), np.minimum(sizes, m)
         need = self.width * (rows + columns) + matrices * rows * columns + (
             self.per_pair * np.minimum(rows, SIDE) * np.minimum(columns, SIDE))
         block = max(1, int(np.searchsorted(need, room // 4, side="right")))  # the rest is for further blocks
         rows, columns = even_size(n, min(block, n)), even_size(m, min(block, m))
-        self.chunk = even_size(max(rows, columns), self.chunk)
         spare = room - need[min(block, len(need)) - 1]
-        return rows, columns, 1 + max(0, int(spare / (rows * max(self.width, 1))))
+        return Plan(rows, columns, 1 + max(0, int(spare / (rows * max(self.width, 1)))),
+                    even_size(max(rows, columns), chunk))
 
 
 def _squares(parts):

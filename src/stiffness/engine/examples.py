@@ -7,6 +7,7 @@ import numpy as np
 from keras import ops
 
 MOST = 100_000  # examples that are read from a source of unknown length before it is taken for infinite
+LOOKED_AT = 1000  # labels, of which some examples are chosen
 UNITS = {"": 1, **{f"{letter}{kind}": base**power for power, letter in enumerate("kmgt", start=1)
                    for kind, base in (("b", 1000), ("ib", 1024))}, "b": 1}
 
@@ -86,7 +87,9 @@ def _check_types(x_name, x, model):
 
 def _read(name, source, model):
     """(x, y) of all elements of a source of batches, or of single examples."""
+    endless = False  # or not known to end
     if hasattr(source, "as_numpy_iterator"):
+        endless = int(source.cardinality()) < 0
         if int(source.cardinality()) == -1:
             raise ValueError(f"{name} is an infinite data set; pass a finite part of it, {name}.take(batches)")
         elements = source.as_numpy_iterator()
@@ -95,12 +98,12 @@ def _read(name, source, model):
             raise ValueError(f"{name} is a PyDataset without an end; define its __len__ or num_batches")
         elements = (source[i] for i in range(source.num_batches))
     else:
-        elements = iter(source)
+        elements, endless = iter(source), not hasattr(source, "__len__")
     batches, count = [], 0
     for element in elements:
         batches.append(_pair(name, element))
         count += len(keras.tree.flatten(batches[-1])[0]) if _batched(batches[-1], model) else 1
-        if count > MOST:
+        if endless and count > MOST:
             raise ValueError(f"{name} has given {count:,} examples without an end, so it may be infinite; pass a "
                              "finite part of it, or arrays")
     if not batches:
@@ -168,6 +171,19 @@ def to_numpy(tensor):
     if keras.backend.standardize_dtype(tensor.dtype) == "bfloat16":
         tensor = ops.cast(tensor, "float32")
     return ops.convert_to_numpy(tensor)
+
+
+def varied(y, most):
+    """The places of at most `most` examples: two of each of some different labels, where there are such."""
+    labels = keras.tree.flatten(y)[0]
+    looked_at = np.unique(np.linspace(0, len(labels) - 1, LOOKED_AT).astype(int))
+    _, kinds, counts = np.unique(labels[looked_at].reshape(len(looked_at), -1), axis=0, return_inverse=True,
+                                 return_counts=True)
+    kinds = kinds.ravel()
+    earlier = np.empty(len(kinds), int)  # how many of the same label stand before
+    earlier[np.argsort(kinds, kind="stable")] = np.concatenate([np.arange(count) for count in counts])
+    chosen = np.lexsort((kinds, counts[kinds] == 1, earlier > 1))[:most]
+    return looked_at[np.sort(chosen)].tolist()
 
 
 def take(examples, which):

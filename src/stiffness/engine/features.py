@@ -205,21 +205,17 @@ class Rows:
         added, self.steps = np.zeros((len(keys), d.shape[-1]), d.dtype), ids.shape[1]
         np.add.at(added, place, d.reshape(-1, d.shape[-1]))
         examples, rows = np.divmod(keys, table)
-        self._sort(rows, added, examples)
+        self.rows, self.d, self.examples = _by_row(rows, added, examples)
 
     @classmethod
     def joined(cls, chunks):
         """The features of the chunks' examples, one after another."""
         rows = object.__new__(cls)
         starts = np.cumsum([0, *[len(chunk) for chunk in chunks]])
-        vars(rows).update(vars(chunks[0]), n=int(starts[-1]))
-        rows._sort(np.concatenate([chunk.rows for chunk in chunks]), np.concatenate([chunk.d for chunk in chunks]),
-                   np.concatenate([chunk.examples + start for chunk, start in zip(chunks, starts)]))
+        found = _by_row(np.concatenate([chunk.rows for chunk in chunks]), np.concatenate([chunk.d for chunk in chunks]),
+                        np.concatenate([chunk.examples + start for chunk, start in zip(chunks, starts)]))
+        vars(rows).update(vars(chunks[0]), n=int(starts[-1]), **dict(zip(("rows", "d", "examples"), found)))
         return rows
-
-    def _sort(self, rows, d, examples):
-        order = np.argsort(rows, kind="stable")
-        self.rows, self.d, self.examples = rows[order], d[order], examples[order]
 
     def __len__(self):
         return self.n
@@ -259,6 +255,12 @@ class Rows:
     def _of(self, rows):
         """The slice of each of these rows of the table."""
         return list(map(slice, np.searchsorted(self.rows, rows), np.searchsorted(self.rows, rows, "right")))
+
+
+def _by_row(rows, d, examples):
+    """The gradients of rows of a table, sorted by row."""
+    order = np.argsort(rows, kind="stable")
+    return rows[order], d[order], examples[order]
 
 
 # --- shapes ---------------------------------------------------------------------------------------------------------

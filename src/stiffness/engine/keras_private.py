@@ -6,9 +6,12 @@ import keras
 from keras.src.backend import get_keras_mask, set_keras_mask
 from keras.src.trainers.compile_utils import CompileLoss, get_loss
 
-__all__ = ["StatelessReads", "StructuredLoss", "added_losses", "attach_logits", "attached_logits", "compiled_weights",
-           "compute_loss", "get_keras_mask", "get_loss", "layers_of", "loss_settings", "overrides_compute_loss",
-           "own_variables", "set_keras_mask", "unreduced"]
+__all__ = ["DTYPE_POLICY", "REMAT", "StatelessReads", "StructuredLoss", "added_losses", "attach_logits",
+           "attached_logits", "compiled_weights", "compute_loss", "get_keras_mask", "get_loss", "layers_of",
+           "loss_settings", "overrides_compute_loss", "own_variables", "set_keras_mask", "unreduced"]
+
+DTYPE_POLICY = "_dtype_policy"  # attribute of a loss
+REMAT = "_remat_mode"  # attribute of a layer: whether its call is computed again on the way back
 
 
 def layers_of(model):

@@ -23,6 +23,8 @@ from stiffness.engine.keras_private import (
 )
 from stiffness.engine.taps import is_float
 
+BY_SHAPE = ("crossentropy", "ce")  # which of the cross-entropies depends on the labels
+
 log = logging.getLogger(__name__)
 
 
@@ -126,20 +128,27 @@ class Losses:
         for part, labels, output in self.pairs(y, prediction):
             part.check_labels(name, labels, output)
 
-    def check(self, x, y, prediction, x_name):
-        """Raises for a loss that compares examples with each other or uses the weights. A few examples suffice."""
+    def check(self, x, y, prediction, places, x_name):
+        """Raises for a loss that compares examples with each other or uses the weights. A few examples suffice.
+
+        places: where the examples stand in x, for error messages."""
         def repeated(nest):  # so that losses of pairs or triplets find some of the same class
             return keras.tree.map_structure(lambda part: ops.concatenate([part, part], axis=0), nest)
 
         n = len(keras.tree.flatten(prediction)[0])
         together = to_numpy(self.values(*keras.tree.map_structure(repeated, (x, y, prediction))))
-        check_finite(together[:n], None, 0, x_name)
+        check_finite(together[:n], None, places, x_name)
         alone = [self.values(*take((x, y, prediction), slice(i, i + 1))) for i in range(n)]
         alone = np.concatenate([to_numpy(value) for value in alone])
         if not np.allclose(together[:n], alone, rtol=1e-3, atol=1e-6):
-            raise ValueError(f"the loss of example 0 is {together[0]:g} beside other examples and {alone[0]:g} alone, "
-                             "so it is no per-example loss; look for a mean or a normalisation over the batch in it, "
-                             "or for a comparison of examples with each other")
+            k = int(np.argmax(np.abs(together[:n] - alone)))
+            raise ValueError(f"the loss of example {places[k]} is {together[k]:g} beside other examples and "
+                             f"{alone[k]:g} alone, so it is no per-example loss; look for a mean or a normalisation "
+                             "over the batch in it, or for a comparison of examples with each other")
+        if self.whole:
+            batch = float(to_numpy(compute_loss(self.model, *keras.tree.map_structure(
+                ops.convert_to_tensor, (x, y, prediction)))))
+            _check_batch("compute_loss", batch, alone)
         for part, *pair in self.pairs(*repeated((y, prediction))):
             part.check_batch(*pair)
         fixed = replaced(prediction, ops.stop_gradient)
@@ -158,11 +167,12 @@ class _Part(keras.losses.Loss):
     def __init__(self, given):
         super().__init__()
         self.source = given
-        by_shape = isinstance(given, str) and given.lower() in ("crossentropy", "ce")  # which one depends on the labels
+        by_shape = isinstance(given, str) and given.lower() in BY_SHAPE
         self.given = given if by_shape else keras.losses.get(given)
         self.from_keras = by_shape or _is_from_keras(self.given)
         self.double = backend.float64 and self.from_keras
         self.by_batch = False  # whether it returns one value for a batch
+        self.visit = None  # what a call means: a function of (part, y_true, y_pred)
 
     def __call__(self, y_true, y_pred, sample_weight=None):
         return self.visit(self, y_true, y_pred)
@@ -210,16 +220,11 @@ class _Part(keras.losses.Loss):
         if not self.by_batch:
             return
         loss, alone = self.loss(y_true, y_pred), to_numpy(self.values(y_true, y_pred))
-        batch = float(to_numpy(ops.sum(loss(y_true, y_pred))))
-        if not np.any(np.isclose(batch, [alone.mean(), alone.sum()], rtol=1e-3, atol=1e-6)):
-            raise ValueError(f"the loss {loss.name} of {len(alone)} examples is {batch:g}, and the mean of their "
-                             f"losses one by one is {alone.mean():g}: it compares examples with each other, so there "
-                             "is no per-example loss; look for a normalisation over the batch or for pairs of examples "
-                             "in it")
+        _check_batch(loss.name, float(to_numpy(ops.sum(loss(y_true, y_pred)))), alone)
 
     def softmax_logits(self, y_pred):
         """The output whose softmax one of Keras's cross-entropies takes; None with other losses."""
-        if not self.from_keras or not _name(self.given).endswith("categorical_crossentropy"):
+        if not self.from_keras or not loss_name(self.given).endswith("categorical_crossentropy"):
             return None
         settings = loss_settings(self.given)
         if settings.get("axis", -1) != -1 or not hasattr(y_pred, "shape"):
@@ -228,7 +233,7 @@ class _Part(keras.losses.Loss):
 
     def summing_to_zero(self, y, gradient):
         """The gradient with respect to the logits, with the label's entry computed from the others."""
-        if _name(self.given).startswith("sparse"):
+        if loss_name(self.given).startswith("sparse"):
             labels = ops.reshape(ops.cast(y, "int32"), gradient.shape[:-1])
             at_label = ops.one_hot(labels, gradient.shape[-1], dtype=gradient.dtype)  # all zero for an ignored label
         else:
@@ -240,7 +245,7 @@ class _Part(keras.losses.Loss):
     def check_labels(self, y_name, y, y_pred):
         """y_pred: the outputs for some of the examples."""
         output = y_pred.shape
-        name = _name(self.loss(y, y_pred)) if self.from_keras else ""
+        name = loss_name(self.loss(y, y_pred)) if self.from_keras else ""
         if y.dtype.kind == "c" and (name or isinstance(self.given, keras.losses.Loss)):
             raise TypeError(f"{y_name} has dtype {y.dtype}, and the loss would drop the imaginary part; pass real "
                             "numbers")
@@ -266,6 +271,14 @@ class _Part(keras.losses.Loss):
                              f"{classes}; pass keras.utils.to_categorical({y_name}), or SparseCategoricalCrossentropy")
 
 
+def _check_batch(name, batch, alone):
+    """Raises if a batch's loss is neither the mean nor the sum of those of its examples alone."""
+    if not np.any(np.isclose(batch, [alone.mean(), alone.sum()], rtol=1e-3, atol=1e-6)):
+        raise ValueError(f"the loss {name} of {len(alone)} examples is {batch:g}, and the mean of their losses one by "
+                         f"one is {alone.mean():g}: it compares examples with each other, so there is no per-example "
+                         "loss; look for a normalisation over the batch or for pairs of examples in it")
+
+
 def _first(y_name, y, wrong):
     first = np.argwhere(wrong)[0]
     return f"the label of example {first[0]} of {y_name} is {y[tuple(first)]}"
@@ -276,8 +289,10 @@ def _is_from_keras(loss):
     return all((getattr(part, "__module__", None) or "").startswith("keras.") for part in parts)
 
 
-def _name(given):
-    return getattr(getattr(given, "fn", given), "__name__", "")
+def loss_name(given):
+    """The name of the function that a loss of Keras computes, given as in `compile`; "" or another name for others."""
+    given = keras.losses.get(given) if isinstance(given, str) and given.lower() not in BY_SHAPE else given
+    return given if isinstance(given, str) else getattr(getattr(given, "fn", given), "__name__", "")
 
 
 def replaced(prediction, replace):
@@ -298,11 +313,12 @@ def replaced(prediction, replace):
     return keras.tree.map_structure(one, prediction)
 
 
-def check_finite(losses, scales, start, x_name):
-    """Raises NotFinite for the first loss or scale that is not finite. scales: those of the gradients, or None."""
+def check_finite(losses, scales, places, x_name):
+    """Raises NotFinite for the first loss or scale that is not finite. scales: those of the gradients, or None; places:
+    where the examples stand in x."""
     for values, name in ((losses, "loss"), (scales, "gradient of the loss")):
         finite = True if values is None else np.isfinite(values := to_numpy(values))
         if not np.all(finite):
             first = int(np.argmin(finite))
-            raise NotFinite(f"the {name} of example {start + first} of {x_name} is {values[first]}; expected a finite "
+            raise NotFinite(f"the {name} of example {places[first]} of {x_name} is {values[first]}; expected a finite "
                             "number: look at its input and label, and at the weights")

@@ -4,8 +4,10 @@ import weakref
 
 import keras
 
+from stiffness.engine.keras_private import DTYPE_POLICY, REMAT
+
 # attributes that every layer, or every model, has: what matters of them is in the signature in another way
-_BOOKKEEPING = {of_model: frozenset(vars(kind())) - {"call", "activity_regularizer", "_remat_mode"}
+_BOOKKEEPING = {of_model: frozenset(vars(kind())) - {"call", "activity_regularizer", REMAT}
                 for of_model, kind in ((False, keras.layers.Layer), (True, keras.Model))}
 
 
@@ -19,7 +21,7 @@ def signature_of(layers, variables, losses, examples, *settings):
 def _of_loss(part):
     """What distinguishes a loss function: the settings of one of Keras's, the identity of others."""
     own = tuple((name, _plain(value)) for name, value in getattr(part.source, "__dict__", {}).items()
-                if name not in ("name", "_dtype_policy"))
+                if name not in ("name", DTYPE_POLICY))
     return type(part.source) if part.from_keras and own else _plain(part.source), own
 
 

@@ -48,8 +48,8 @@ class Block:
         return {label: float(part @ self.scales**2) for label, part in self.parts.items()}
 
 
-def block_of(engine, examples, where, x_name):
-    return Block(where, *engine.features(*take(examples, where), where.start, x_name), x_name)
+def block_of(engine, examples, where, chunk, x_name):
+    return Block(where, *engine.features(*take(examples, where), chunk, where.start, x_name), x_name)
 
 
 def tiles(engine, rows, columns, budget, verbose, by_layer=False):
@@ -65,14 +65,13 @@ def tiles(engine, rows, columns, budget, verbose, by_layer=False):
     n, m = count_of(rows[1]), count_of(others[1])
     # of a symmetric matrix only the tiles on and above the diagonal are computed, which saves more with more blocks
     several = min(max(n // SMALLEST_BLOCK, 1), BLOCKS) if symmetric else 1
-    row_block, column_block, held = engine.plan(budget, n, m, largest=min(-(-max(n, m) // several), LARGEST_BLOCK),
-                                                by_layer=by_layer)
-    row_blocks = slices_of(n, row_block)
-    column_blocks = row_blocks if symmetric else slices_of(m, column_block)
+    plan = engine.plan(budget, n, m, largest=min(-(-max(n, m) // several), LARGEST_BLOCK), by_layer=by_layer)
+    row_blocks = slices_of(n, plan.rows)
+    column_blocks = row_blocks if symmetric else slices_of(m, plan.columns)
     count = len(row_blocks) * (len(row_blocks) + 1) // 2 if symmetric else len(row_blocks) * len(column_blocks)
     progress = Progress(count, n, m, engine.dtype.itemsize, verbose)
 
-    if symmetric and len(row_blocks) == 1:
+    if symmetric and len(row_blocks) == 1 and plan.chunk >= n:
         kept = _whole if by_layer else ops.diagonal
         found = engine.products_at_once(*rows, kept)
         if found:
@@ -82,10 +81,10 @@ def tiles(engine, rows, columns, budget, verbose, by_layer=False):
             return
 
     def of_group(group):  # a function, so that its features are freed before the next group's are computed
-        lefts = [block_of(engine, rows, r, "x") for r in row_blocks[group]]
+        lefts = [block_of(engine, rows, r, plan.chunk, "x") for r in row_blocks[group]]
         for c in column_blocks[group.start :] if symmetric else column_blocks:
             same = [left for left in lefts if symmetric and left.where == c]
-            right = same[0] if same else block_of(engine, others, c, name)
+            right = same[0] if same else block_of(engine, others, c, plan.chunk, name)
             for left in lefts:
                 if symmetric and c.start < left.where.start:
                     continue
@@ -94,7 +93,7 @@ def tiles(engine, rows, columns, budget, verbose, by_layer=False):
                     yield left, right, _shifted(r, left), _shifted(c_, right), total, parts
                 progress.add()
 
-    for group in slices_of(len(row_blocks), held):
+    for group in slices_of(len(row_blocks), plan.held):
         yield from of_group(group)
 
 
@@ -180,12 +179,13 @@ def largest_of_each_row(engine, rows, columns, budget, k, value_of, verbose):
     return np.where(none, np.nan, best), np.where(none, -1, where)
 
 
-def unit_sums(engine, examples, labels, num_classes, block, x_name):
+def unit_sums(engine, examples, labels, num_classes, plan, x_name, verbose):
     """([(num_classes, p)] for each part of p weights, (num_classes,)): the sum of the unit gradients of each class, and
     how many of its gradients are not 0."""
     sums, counts = None, np.zeros(num_classes, int)
-    for c in slices_of(len(labels), block):
-        found = block_of(engine, examples, c, x_name)  # unit gradients need no scale
+    progress = Progress(-(-len(labels) // plan.rows), len(labels), 1, engine.dtype.itemsize, verbose)
+    for c in slices_of(len(labels), plan.rows):
+        found = block_of(engine, examples, c, plan.chunk, x_name)  # unit gradients need no scale
         features = [feature for parts in found.features.values() for feature in parts]
         sums = sums or [np.zeros((num_classes, feature.length()), engine.dtype) for feature in features]
         norms = root(found.squares)
@@ -194,6 +194,7 @@ def unit_sums(engine, examples, labels, num_classes, block, x_name):
             counts[label] += len(members)
             for total, feature in zip(sums, features):
                 total[label] += to_numpy(feature.weighted_sum(members, 1 / norms[members]))
+        progress.add()
     return sums, counts
 
 
