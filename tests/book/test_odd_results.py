@@ -1,5 +1,6 @@
 """Every public chart, drawn from results that are flat, missing, infinite, few, diverged or hostile."""
 
+import json
 import re
 import subprocess
 import sys
@@ -318,6 +319,27 @@ def test_text_from_a_result_adds_no_element():
         elements = ElementTree.fromstring(bundle["image/svg+xml"]).iter()
         pictured = {element.tag.rpartition("}")[2] for element in elements}
         assert not pictured & {"script", "img", "image", "foreignObject"}
+
+
+def test_text_from_a_result_adds_no_element_to_the_moving_matrix():
+    rows = summaries.mean_matrices(run()[lambda rows: rows["quantity"].str.startswith("class_")], [HOSTILE, *"bcd"])
+    plain, hostile = (Elements(charts.moving_matrix(part, of=of)).tags for part, of in (
+        (matrices(), "a network"), (rows, HOSTILE)))
+    assert plain == hostile
+
+
+def test_the_moving_matrix_shows_every_stage_in_the_colours_of_the_other_charts():
+    rows = matrices()
+    shown = charts.moving_matrix(rows, of="a network")
+    data = json.loads(re.search(r'(\{"colours".*?\]\]\})', shown)[1])
+    steps = sorted(set(rows["step"]))
+    assert len(data["colours"]) == len(data["captions"]) == len(steps)
+    for step, colours in zip(steps, data["colours"]):
+        signs = rows[(rows["step"] == step) & (rows["kind"] == "sign")].sort_values(["class_a", "class_b"])["mean"]
+        for k, mean in enumerate(signs):
+            red, blue = (int(colours[6 * k + at : 6 * k + at + 2], 16) for at in (0, 4))
+            assert np.sign(blue - red) == np.sign(round(mean, 6))  # blue is positive, red is negative
+    assert shown.count('class="cell"') == 16 and "of a network. At initialisation" in shown
 
 
 def test_text_from_a_result_opens_no_dialog(browser, tmp_path):

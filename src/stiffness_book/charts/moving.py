@@ -1,6 +1,7 @@
 """A class stiffness matrix that moves through training: plain HTML, so that the front page shows it at once."""
 
 import json
+from html import escape
 
 import numpy as np
 
@@ -54,11 +55,13 @@ def moving_matrix(matrices, *, of, id="moving-matrix"):
         captions.append([after(step).capitalize(), f"within a class {signed(C[own].mean())}",
                          f"between classes {signed(C[~own].mean())}"])
     data = json.dumps({"colours": colours, "captions": captions}, separators=(",", ":")).replace("<", "\\u003c")
-    rows = [f"<b></b>{''.join(f'<b>{name}</b>' for name in names)}"]
-    for a, name in enumerate(names):
+    labels = [escape(name) for name in names]
+    rows = [f"<b></b>{''.join(f'<b>{label}</b>' for label in labels)}"]
+    for a, label in enumerate(labels):
         shades = [colours[-1][6 * k : 6 * k + 6] for k in range(a * len(names), (a + 1) * len(names))]
-        rows.append(f"<b>{name}</b>" + "".join(f'<i class="cell" style="background:#{shade}"></i>' for shade in shades))
-    description = f"{HEAT_MAP} of {of}. {in_words(matrices, [steps[0], steps[-1]], ['sign'])}"
+        cells = "".join(f'<i class="cell" style="background:#{shade}"></i>' for shade in shades)
+        rows.append(f"<b>{label}</b>{cells}")
+    description = escape(f"{HEAT_MAP} of {of}. {in_words(matrices, [steps[0], steps[-1]], ['sign'])}")
     parts = [
         f'<div class="cells" role="img" aria-label="{description}">{"".join(rows)}</div>',
         '<div class="player"><button type="button">Play</button><input type="range" min="0" '
