@@ -13,3 +13,23 @@
   show(false);
   title.after(button);
 })();
+
+/* Buttons that leave the rows of one verdict on the scorecard. */
+(() => {
+  const table = document.querySelector("table.scorecard");
+  if (!table) return;
+  const rows = [...table.querySelectorAll("tbody tr")];
+  const verdictOf = row => row.querySelector(".verdict")?.textContent ?? "";
+  const group = Object.assign(document.createElement("div"), { className: "filter", role: "group" });
+  group.setAttribute("aria-label", "Show the claims with this verdict");
+  for (const verdict of ["all", ...new Set(rows.map(verdictOf))]) {
+    const button = Object.assign(document.createElement("button"), { type: "button", textContent: verdict, className: "show-code" });
+    button.setAttribute("aria-pressed", verdict === "all");
+    button.addEventListener("click", () => {
+      group.querySelectorAll("button").forEach(other => other.setAttribute("aria-pressed", other === button));
+      rows.forEach(row => { row.hidden = verdict !== "all" && verdictOf(row) !== verdict; });
+    });
+    group.append(button);
+  }
+  table.before(group);
+})();

@@ -77,7 +77,7 @@ class Book:
 def book(tmp_path):
     folder = tmp_path / "small"
     for name in ("src", "assets"):
-        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__", "mathjax"))
+        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("_config.yml", "requirements.lock"):
         shutil.copy(ROOT / name, folder)
     for name in ("book", "notebooks"):

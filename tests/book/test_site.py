@@ -276,3 +276,23 @@ def test_axe_finds_nothing_serious(name, width, address, visit):
     serious = [f"{rule['id']}: {node['html'][:200]}" for rule in found if rule["impact"] in ("serious", "critical")
                for node in rule["nodes"]]
     assert not serious
+
+
+def test_the_scorecard_shows_the_claims_of_one_verdict(address, visit):
+    page, _ = visit(f"{address}book/scorecard.html", address)
+    rows = page.locator("table.scorecard tbody tr")
+    for button in page.locator(".filter button").all():
+        button.click()
+        shown = {row.locator(".verdict").inner_text() for row in rows.all() if row.is_visible()}
+        assert shown == {button.inner_text()} or (button.inner_text() == "all" and len(shown) > 1)
+
+
+def test_all_code_of_a_page_is_shown_by_one_button(address, visit):
+    page, _ = visit(f"{address}notebooks/fig03_class_stiffness_mnist.html", address)
+    code = page.locator(".cell.tag_hide-input:not(.tag_parameters) pre")
+    assert code.count() > 3 and not any(each.is_visible() for each in code.all())
+    assert page.get_by_text("Parameters", exact=True).first.is_visible()
+    page.get_by_role("button", name="Show the code").click()
+    assert all(each.is_visible() for each in code.all())
+    page.get_by_role("button", name="Hide the code").click()
+    assert not any(each.is_visible() for each in code.all())

@@ -72,9 +72,10 @@ def in_order():
 
 
 def scorecard():
-    """The scorecard's table as Markdown: a row for each claim and page, with what the notebook has glued."""
-    lines = ["```{list-table}", ":header-rows: 1", ":widths: 10 18 25 33 14", ":class: scorecard", ""]
-    lines += _row("claim", "verdict", "what the paper says", "what was measured", "where")
+    """The scorecard's table as Markdown: a row for each claim and page, with what the notebook has glued; what was
+    measured is folded."""
+    lines = [":::{list-table}", ":header-rows: 1", ":widths: 16 64 20", ":class: scorecard", ""]
+    lines += _row("verdict", "claim", "where")
     for one in in_order():
         for page, data in one.pages.items():
             notebook = f"../notebooks/{page}.ipynb"
@@ -82,10 +83,12 @@ def scorecard():
             statement = f"{one.statement} On {data}." if first else f"The same, on {data}."
             number = re.fullmatch(r"fig0?(\d+)_.*", page)
             name = f"Figure {number[1]}" if number else page.replace("_", " ").capitalize()
-            lines += _row(f"{one.id}, {one.source}", f"{{glue:any}}`{notebook}::{one.key(page)}-verdict`", statement,
-                          f"{{glue:any}}`{notebook}::{one.key(page)}-measured`",
+            lines += _row(f"{{glue:any}}`{notebook}::{one.key(page)}-verdict`",
+                          f"**{one.id}**, {one.source}: {statement}",
                           f"[{name}]({notebook}), [its runs]({notebook}#the-runs)")
-    return "\n".join([*lines, "```"])
+            lines[-1:-1] = ["", "    ```{dropdown} What was measured",
+                            f"    {{glue:any}}`{notebook}::{one.key(page)}-measured`", "    ```"]
+    return "\n".join([*lines, ":::"])
 
 
 def _row(*cells):

@@ -64,9 +64,8 @@ def counted_verdicts(notebooks):
     counts = Counter(verdicts(notebooks).values())
     total = sum(counts.values())
     told = [f"{count} {name}" for name, count in counts.most_common()]
-    return (f"**Of {total} verdicts on the papers' claims, {', '.join(told[:-1])} and {told[-1]}**"
-            if len(told) > 1 else f"**All {total} verdicts on the papers' claims: {''.join(told)}**"
-            ) + " ([scorecard](scorecard.md))."
+    kinds = " and ".join(filter(None, [", ".join(told[:-1]), told[-1]]))
+    return f"**Of {total} verdicts on the papers' claims, {kinds}.**"
 
 
 def verdicts(notebooks):
