@@ -671,8 +671,15 @@ class Traced(layers.Layer):
 
 
 def test_a_layer_called_inside_a_graph_of_its_own():
-    model = keras.Sequential([keras.Input((4,)), Traced(), layers.Dense(3)])
-    agrees(model, *examples(5, 4), method="auto")
+    model, (x, y) = keras.Sequential([Traced(), layers.Dense(3)]), examples(5, 4)
+    model(np.zeros((9, 4)))  # TensorFlow keeps the weights of this call as constants in the graph for nine examples
+    gram = agrees(model, x, y, method="auto")
+    assert gram.ways == {"sequential/dense_1": CLOSED_FORM, "sequential/traced/dense": MODEL}
+    before = model(x).numpy()
+    gradient_gram(model, x, y, loss=CROSS_ENTROPY)
+    for v in model.trainable_variables:
+        v.assign(2 * v)
+    assert np.abs(model(x).numpy() - before).max() > 0.1  # no graph of the model's own has kept anything
 
 
 def test_a_layer_called_in_a_loop():
@@ -686,7 +693,7 @@ def test_a_layer_called_in_a_loop():
 
     model = keras.Sequential([keras.Input((4,)), layers.Dense(4), Steps(), layers.Dense(3)])
     gram = agrees(model, *examples(5, 4), method="auto")
-    assert sorted(gram.ways.values()) == [CLOSED_FORM, CLOSED_FORM, MODEL]  # no slower way than is needed
+    assert set(gram.ways.values()) == {CLOSED_FORM}  # TensorFlow runs the loop step by step
 
 
 # --- models ---------------------------------------------------------------------------------------------------------
@@ -826,6 +833,7 @@ def test_keras_hub_transformer_encoder():
     agrees(keras.Model(inputs, layers.Dense(3)(hidden[:, 0])), *tokens(5, 6, 11))
 
 
+@pytest.mark.filterwarnings("ignore::UserWarning")  # of T5, about its mask
 @pytest.mark.parametrize("name, settings", [
     ("LlamaBackbone", {"num_query_heads": 2, "num_key_value_heads": 1}),
     ("GemmaBackbone", {"num_query_heads": 2, "num_key_value_heads": 1, "head_dim": 4}),
@@ -840,7 +848,8 @@ def test_norms_of_keras_hub_are_measured_for_all_examples_at_once(name, settings
     ids, y = tokens(5, 6, 11)
     x = {name: np.ones_like(ids) if "mask" in name else ids for name in backbone.input}
     gram = agrees(model, x, y, method="auto", perturbed=False)
-    assert set(gram.ways.values()) <= {CLOSED_FORM, ELEMENTWISE}, gram.ways
+    norms = {way for label, way in gram.ways.items() if "norm" in label}
+    assert norms and norms <= {CLOSED_FORM, ELEMENTWISE}, gram.ways
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")

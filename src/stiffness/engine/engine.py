@@ -108,6 +108,7 @@ class Engine:
         self.width, self.length, self.working, self.per_pair = known.width, known.length, known.working, known.per_pair
         self.compilable = (backend.compiles and not known.added
                            and not any(owner.way == EAGER for owner in self.gradients.owners))
+        self.fuses = self.compilable and all(owner.rule and owner.rule.fuses for owner in self.gradients.owners)
         # other code than Keras's may read values that change unseen, which a graph would not notice
         self.foreign = not (code_is_keras(self.gradients.layers) and losses.from_keras)
 
@@ -181,25 +182,26 @@ class Engine:
         return False
 
     def _right(self, graph_of, squares_of, x, y):
-        """The graph that graph_of(x, y) returns, or NOT_COMPILABLE if that fails or gives different gradients: some
-        layers compute something else in a graph, such as Conv1D with channels first in Keras 3.15.
+        """The graph that graph_of(x, y, fused) returns, or NOT_COMPILABLE if that fails or gives different gradients:
+        some layers compute something else in a graph, such as Conv1D with channels first in Keras 3.15.
 
         squares_of(graph): the squared norms of the first examples by the graph.
         """
         sample = slice(0, SAMPLE)
-        try:
-            graph = graph_of(x, y)
-            fast = to_numpy(squares_of(graph))[sample]
-        except Exception as error:  # a layer that cannot be traced raises any type
-            log.debug("the forward pass is not compiled: %r", error)
-            return NOT_COMPILABLE
         slow = to_numpy(_squares(self.gradients.of(*take((x, y), sample))[-1]))
-        if difference(fast, slow) <= tolerance(self.gradients.layers) * size(slow):
-            return graph
-        log.debug("the forward pass is not compiled: the graph gives other gradients")
+        for fused in [True, False] if self.fuses else [False]:
+            try:
+                graph = graph_of(x, y, fused)
+                fast = to_numpy(squares_of(graph))[sample]
+            except Exception as error:  # a layer that cannot be traced raises any type
+                log.debug("the forward pass is not compiled%s: %r", " by XLA" * fused, error)
+                continue
+            if difference(fast, slow) <= tolerance(self.gradients.layers) * size(slow):
+                return graph
+            log.debug("the forward pass is not compiled%s: the graph gives other gradients", " by XLA" * fused)
         return NOT_COMPILABLE
 
-    def _compiled(self, x, y):
+    def _compiled(self, x, y, fused):
         """(graph, static) for `_run`: a function of examples of these shapes, and what it returns besides tensors."""
         static = []
 
@@ -217,7 +219,7 @@ class Engine:
                     tensors.append([feature.parts for _, feature in parts])
             return tuple(found), tensors
 
-        return backend.compiled(function, (x, y)), static
+        return backend.compiled(function, (x, y), fused), static
 
     def _run(self, graph, x, y):
         graph, static = graph
@@ -257,7 +259,7 @@ class Engine:
             return _tile(given, sides[0], sides[-1], pieces, kept)
 
         graph = self.gradients.graphs.get(("tile", len(sides), kept), (given, *sides), lambda: backend.compiled(
-            tile, (given, *sides))) if backend.compiles else tile
+            tile, (given, *sides), self.fuses)) if backend.compiles else tile
         found = graph(given, *sides)
         return [(*piece, total, dict(zip(labels, parts))) for piece, (total, parts) in zip(pieces, found)]
 
@@ -268,7 +270,8 @@ class Engine:
                 owner.rule and not owner.rule.compiles for owner in self.gradients.owners):
             return None
         graph = self.gradients.graphs.get(("all", kept), (x, y), lambda: self._right(
-            lambda x, y: self._all_in_one(x, y, kept), lambda graph: ops.diagonal(graph[0](x, y)[-1][0][0]), x, y))
+            lambda x, y, fused: self._all_in_one(x, y, kept, fused),
+            lambda graph: ops.diagonal(graph[0](x, y)[-1][0][0]), x, y))
         if graph is None:
             return None
         graph, (labels, pieces) = graph
@@ -280,7 +283,7 @@ class Engine:
         return to_numpy(upstream.scales).astype(float), [
             (*piece, total, dict(zip(labels, parts))) for piece, (total, parts) in zip(pieces, found)]
 
-    def _all_in_one(self, x, y, kept):
+    def _all_in_one(self, x, y, kept, fused):
         static = []
 
         def function(x, y):
@@ -290,7 +293,7 @@ class Engine:
             own = list(features.values())
             return tuple(upstream), _tile([[] for _ in own], own, own, static[1], kept)
 
-        return backend.compiled(function, (x, y)), static
+        return backend.compiled(function, (x, y), fused), static
 
     # --- the plan ---------------------------------------------------------------------------------------------------
 

@@ -54,6 +54,7 @@ class _Linear:
     names = ("kernel", "bias")
     applied_outside = ("activation",)  # attributes that `tapped` applies itself
     compiles = True  # `features` consists of tensor operations only
+    fuses = False  # whether a graph of such layers alone is faster when XLA compiles it
     rows_apart = False  # whether rows of one example in the batch's axis are calls of their own, and no positions
     one_bias = False  # every position adds the whole bias, so it is the weight of one more input, which is always 1
 
@@ -82,6 +83,7 @@ class _Linear:
 
 class _Dense(_Linear):
     one_bias = True
+    fuses = True
 
     @staticmethod
     def outer(layer, a, d):
@@ -269,6 +271,7 @@ class _ScaleAndShift:
     names = ("gamma", "scale", "beta")
     applied_outside = ()
     compiles = True
+    fuses = False
     rows_apart = True
 
     @classmethod
@@ -331,6 +334,7 @@ class _Recurrent:
     names = ("cell.kernel", "cell.recurrent_kernel", "cell.bias")
     applied_outside = ()
     compiles = True
+    fuses = False
     rows_apart = True
 
     @staticmethod
@@ -417,6 +421,7 @@ class _Embedding:
     names = ("embeddings",)
     applied_outside = ()
     compiles = False  # sorts and counts tokens
+    fuses = False
     rows_apart = False
 
     @staticmethod
@@ -450,6 +455,7 @@ class _ReversibleEmbedding:
     names = ("embeddings", "reverse_embeddings")
     applied_outside = ()
     compiles = False
+    fuses = False
     rows_apart = False
 
     @staticmethod
@@ -484,6 +490,7 @@ class _Table:
     names = ("position_embeddings",)
     applied_outside = ()
     compiles = True
+    fuses = False
     rows_apart = False
 
     @staticmethod
