@@ -26,7 +26,9 @@
       const names = Object.keys(view.getState({ data: () => true }).data ?? {});
       tables = names.filter(name => /^(source|data)_/.test(name)).map(name => view.data(name));
     }
-    return tables.reduce((most, table) => table.length > most.length ? table : most, []).map(row => ({ ...row }));
+    const alike = Object.groupBy(tables.filter(table => table.length), table => Object.keys(table[0]).join());
+    return Object.values(alike).map(group => group.flat()).reduce(
+      (most, table) => table.length > most.length ? table : most, []).map(row => ({ ...row }));
   };
 
   const csv = table => {

@@ -298,7 +298,8 @@ if len(apart):
 # in brackets.
 
 # %% tags=["hide-input"]
-models = json.loads((store.REPOSITORY / "benchmarks" / "models.json").read_text(encoding="utf-8"))
+path = store.REPOSITORY / "benchmarks" / "models.json"
+models = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {"cases": {}}
 
 
 def calls(seconds):
@@ -320,11 +321,13 @@ for name, found in models["cases"].items():
 page.say("\n".join(lines))
 
 slower = [name for name, speed in speeds.items() if speed < 1]
-page.say(f"From the second call on, `gradient_gram` is {three(min(speeds.values()))} to {three(max(speeds.values()))} "
-         "times as fast as the loop. "
-         + (f"It is slower for: {', '.join(slower)}." if slower else "It is slower in no case. ")
-         + "Where the loop's time is mostly that of the model's own forward and backward pass, as in transformers, "
-         "little is left to save.")
+if speeds:
+    page.say(
+        f"From the second call on, `gradient_gram` is {three(min(speeds.values()))} to {three(max(speeds.values()))} "
+        "times as fast as the loop. "
+        + (f"It is slower for: {', '.join(slower)}." if slower else "It is slower in no case.")
+        + " Where the loop's time is mostly that of the model's own forward and backward pass, as in transformers, "
+        "little is left to save.")
 
 # %% [markdown]
 # ## The comparison in a few lines

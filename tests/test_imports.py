@@ -62,7 +62,7 @@ def declared():
 
 # each comes with the distribution named, which cannot do without it
 BROUGHT = {"dask": "distributed", "psutil": "distributed", "yaml": "jupyter-book", "nbformat": "nbclient",
-           "IPython": "ipykernel", "myst_nb": "jupyter-book"}
+           "IPython": "ipykernel", "myst_nb": "jupyter-book", "sphinx": "jupyter-book", "docutils": "jupyter-book"}
 
 
 def test_the_book_imports_what_its_extra_names():

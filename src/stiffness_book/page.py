@@ -1,6 +1,7 @@
 """What every notebook of the book does before and after its own story."""
 
 import os
+import re
 from html import escape
 
 from IPython import get_ipython
@@ -110,8 +111,11 @@ def say(*texts):
 
 
 def front(name, shown):
-    """Gives the front page something to show: Markdown or an object with an output of its own."""
-    glue(f"front-{name}", Markdown(escape(shown, quote=False)) if isinstance(shown, str) else shown)
+    """Gives the front page something to show: a sentence with **strong** words, or an object with an output of its own.
+    """
+    if isinstance(shown, str):
+        shown = HTML(re.sub(r"\*\*(.+?)\*\*", r"<strong>\1</strong>", escape(shown, quote=False)))
+    glue(f"front-{name}", shown)
 
 
 def answer(text, *verdicts):

@@ -39,7 +39,7 @@ def matrix_panels(matrices, steps, kind, *, title, of):
     if shown["mean"].isna().all():
         return no_data(title, HEAT_MAP, notes=notes)
     notes += [UNKNOWN] * _has_gaps(shown)
-    columns, size = (2, 190) if _named(matrices["class_a"]) else (len(steps), 150)
+    columns, size = (2, 190) if _named(matrices["class_a"]) else (len(steps), 130)  # four fit the column
     panels = [_grey_behind(_matrix(rounded(own), size=size, title=after(step), labels=i % columns == 0,
                                    stiffness=f"mean {kind} stiffness"), _has_gaps(own))
               for i, step in enumerate(steps) for own in [shown[shown["step"] == step]]]

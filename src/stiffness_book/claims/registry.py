@@ -74,7 +74,7 @@ def in_order():
 def scorecard():
     """The scorecard's table as Markdown: a row for each claim and page, with what the notebook has glued; what was
     measured is folded."""
-    lines = [":::{list-table}", ":header-rows: 1", ":widths: 16 64 20", ":class: scorecard", ""]
+    lines = [":::{list-table}", ":header-rows: 1", ":widths: 20 60 20", ":class: scorecard", ""]
     lines += _row("verdict", "claim", "where")
     for one in in_order():
         for page, data in one.pages.items():

@@ -49,9 +49,10 @@ def add_buttons(app, pagename, templatename, context, doctree):
 
 def draw_preview(app, error):
     """The first chart of a page as a picture for link previews."""
-    if error or app.builder.format != "html":
+    previewed = Path(app.srcdir, f"{PREVIEWED}.ipynb")
+    if error or app.builder.format != "html" or not previewed.is_file():
         return
-    notebook = nbformat.read(Path(app.srcdir, f"{PREVIEWED}.ipynb"), as_version=4)
+    notebook = nbformat.read(previewed, as_version=4)
     svg = next(output["data"]["image/svg+xml"] for cell in notebook.cells for output in cell.get("outputs", [])
                if "image/svg+xml" in output.get("data", {}))
     Path(app.outdir, "_static", PREVIEW).write_bytes(vl_convert.svg_to_png(svg, scale=1.5))
