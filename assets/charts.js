@@ -74,6 +74,7 @@
     const [spec, options] = JSON.parse(script.textContent);
     await vega();
     const { view } = await vegaEmbed(target, spec, options);
+    target.tabIndex = 0; // wide ones scroll
     offer(spec, view, target);
   };
 

@@ -33,3 +33,12 @@
   }
   table.before(group);
 })();
+
+/* What scrolls sideways can be reached by the keyboard. */
+(() => {
+  const mark = () => document.querySelectorAll(".bd-article table, .bd-article div.math").forEach(part => {
+    if (part.scrollWidth > part.clientWidth) part.tabIndex = 0; else part.removeAttribute("tabindex");
+  });
+  addEventListener("load", mark);
+  addEventListener("resize", mark);
+})();
