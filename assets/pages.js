@@ -1,6 +1,7 @@
 /* One button shows all code of a page. Without JavaScript each piece of code has a fold of its own. */
 (() => {
-  const folds = [...document.querySelectorAll(".cell.tag_hide-input:not(.tag_parameters) > details")];
+  const folds = [...document.querySelectorAll(
+    ".cell.tag_hide-input:not(.tag_parameters) > details, .cell.tag_hide-cell > details")];
   const title = document.querySelector(".bd-article h1");
   if (!folds.length || !title) return;
   const button = Object.assign(document.createElement("button"), { type: "button", className: "show-code" });

@@ -18,7 +18,7 @@
 # classifier before, during and after training, finds wrong labels with it, and says what a measurement costs.
 #
 # ```sh
-# pip install '.[plot]'
+# pip install '.[plot]'  # in a clone of the repository
 # ```
 #
 # It needs Python 3.11 to 3.13, Keras 3 and TensorFlow; the extra `plot` brings Altair for the charts. With

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from stiffness_book.store import REPOSITORY as ROOT
 
-INSTALL = "pip install '.[plot]'"  # in a clone; what pages say where no repository is known
+INSTALL = "pip install '.[plot]'  # in a clone of the repository"  # what pages say where its address is not known
 SITE = "gh-pages"  # the branch that holds the built site, with the notebooks that Colab opens
 
 
