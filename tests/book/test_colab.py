@@ -11,7 +11,7 @@ import pytest
 from stiffness_book.publish import colab
 from stiffness_book.publish.refresh import NOTEBOOKS, ROOT
 from stiffness_book.publish.repository import INSTALL, Repository, repository, web_address
-from stiffness_book.publish.site import point_at
+from stiffness_book.publish.site import make_site, point_at
 
 PLACE = Repository("https://github.com/Someone/a.book", "0" * 40)
 RUN = """
@@ -63,6 +63,23 @@ def test_a_notebook_without_a_repository_stays_as_it_is():
     setup, text = notebook.cells
     assert text.source == f"`pip install 'stiffness[plot] @ git+{PLACE.url}@{PLACE.commit}'`"
     assert PLACE.url in setup.source and setup.metadata["tags"] == ["remove-cell"]
+
+
+def test_a_published_site_points_at_its_repository(tmp_path, monkeypatch):
+    monkeypatch.setenv("GITHUB_REPOSITORY", "Fork/book")
+    monkeypatch.setenv("GITHUB_SHA", "f" * 40)
+    site = make_site(tmp_path / "html", run=False).parent
+    page = (site / "notebooks" / "own_model.html").read_text(encoding="utf-8")
+    place = repository()
+    for address in (place.colab("notebooks/own_model"), place.binder("notebooks/own_model"), place.url):
+        assert f'href="{address}"' in page
+    assert f"git+{place.url}@{place.commit}" in page and "COLAB_RELEASE_TAG" not in page
+    assert '<link rel="canonical" href="https://fork.github.io/book/notebooks/own_model.html"' in page
+    assert 'property="og:site_name" content="Stiffness, reproduced"' in page and 'name="description"' in page
+    assert "COLAB_RELEASE_TAG" in (site / "_sources" / "notebooks" / "own_model.ipynb").read_text(encoding="utf-8")
+    assert "https://fork.github.io/book/notebooks/own_model.html" in (site / "sitemap.xml").read_text(encoding="utf-8")
+    assert (site / "_static" / "preview.png").read_bytes().startswith(b"\x89PNG")
+    assert 'href="/book/' in (site / "404.html").read_text(encoding="utf-8")
 
 
 def test_the_cell_does_nothing_elsewhere(tmp_path, monkeypatch):

@@ -25,6 +25,7 @@ def configure(app, config):
     config.html_baseurl = config.ogp_site_url = site or ""
     config.notfound_urls_prefix = urlparse(site).path if site else "/"
     config.sitemap_url_scheme = "{link}"
+    config.ogp_site_name = config.html_title
     config.ogp_social_cards = {"enable": False}
     config.ogp_image = f"{site}_static/{PREVIEW}" if site else None
     config.ogp_image_alt = "Stiffness between the classes of a data set, at several stages of training"
