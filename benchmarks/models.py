@@ -21,7 +21,7 @@ import numpy as np
 from benchmarks.run import checkout, machine
 
 CALLS = 6
-ENOUGH = 30  # seconds, after which no further call is made
+ENOUGH = 15  # seconds, after which no further call is made
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = Path(__file__).with_name("models.json")
 
