@@ -674,7 +674,7 @@ def test_a_layer_called_inside_a_graph_of_its_own():
     model, (x, y) = keras.Sequential([Traced(), layers.Dense(3)]), examples(5, 4)
     model(np.zeros((9, 4)))  # TensorFlow keeps the weights of this call as constants in the graph for nine examples
     gram = agrees(model, x, y, method="auto")
-    assert gram.ways == {"sequential/dense_1": CLOSED_FORM, "sequential/traced/dense": MODEL}
+    assert {"traced" in label: way for label, way in gram.ways.items()} == {False: CLOSED_FORM, True: MODEL}
     before = model(x).numpy()
     gradient_gram(model, x, y, loss=CROSS_ENTROPY)
     for v in model.trainable_variables:
