@@ -195,8 +195,8 @@ def fastest_peer(case, ways=PEERS, least=1):
 def fast_on_few(case, way, few):
     """Not slower than another way on few examples either."""
     rows = records[(records["case"] == case) & (records["way"] == way) & records["n"].isin(few)].sort_values("n")
-    told = " and ".join(f"{three(row['ratio'])} times at {row['n']:,} examples" for _, row in rows.iterrows())
-    return f"as fast as `{WAYS[way]}` {told} (the target: 1)", bool((rows["ratio"] >= 1).all())
+    told = " and ".join(f"{three(row['ratio'])} times as fast at {row['n']:,} examples" for _, row in rows.iterrows())
+    return f"against `{WAYS[way]}` {told} (the target: 1)", bool((rows["ratio"] >= 1).all())
 
 
 def memory(case, most):
