@@ -4,6 +4,7 @@ Where no repository is known, there are no buttons, no canonical addresses and n
 """
 
 import html
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from urllib.parse import urlparse
@@ -18,9 +19,8 @@ PREVIEWED = "notebooks/fig03_class_stiffness_mnist"  # whose first chart is the 
 LICENCE = "https://creativecommons.org/licenses/by/4.0/"
 
 
-def configure(app, config):
-    """The addresses, and what stands at the foot of each page."""
-    place = repository()
+def configure(place, app, config):
+    """The addresses, and what stands at the foot of each page. place: the repository, or None."""
     site = place.site if place else None
     config.html_baseurl = config.ogp_site_url = site or ""
     config.notfound_urls_prefix = urlparse(site).path if site else "/"
@@ -36,14 +36,12 @@ def configure(app, config):
         f'Code: MIT licence. Text, figures and results: <a href="{LICENCE}">CC BY 4.0</a>.</p>')
 
 
-def add_buttons(app, pagename, templatename, context, doctree):
+def add_buttons(place, app, pagename, templatename, context, doctree):
     """Add links to the buttons at the top of a page."""
-    if (found := repository()) is None:
-        return
-    links = [("Repository", found.url, "The code of this book")]
+    links = [("Repository", place.url, "The code of this book")]
     if pagename.startswith("notebooks/"):
-        links = [("Colab", found.colab(pagename), "Run this page in Colab"),
-                 ("Binder", found.binder(pagename), "Run this page on mybinder.org"), *links]
+        links = [("Colab", place.colab(pagename), "Run this page in Colab"),
+                 ("Binder", place.binder(pagename), "Run this page on mybinder.org"), *links]
     context["header_buttons"][:0] = [{"type": "link", "text": text, "url": url, "tooltip": tooltip, "icon": ""}
                                      for text, url, tooltip in links if url]
 
@@ -62,9 +60,11 @@ def draw_preview(app, error):
 def setup(app):
     app.setup_extension("sphinxext.opengraph")
     app.setup_extension("notfound.extension")
-    if (place := repository()) and place.site:
+    place = repository()  # once: it asks git
+    if place and place.site:
         app.setup_extension("sphinx_sitemap")
-    app.connect("config-inited", configure, priority=100)
-    app.connect("html-page-context", add_buttons, priority=502)  # after the theme's own
+    if place:
+        app.connect("html-page-context", partial(add_buttons, place), priority=502)  # after the theme's own
+    app.connect("config-inited", partial(configure, place), priority=100)
     app.connect("build-finished", draw_preview)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
