@@ -67,7 +67,7 @@ def within_class(C):
     >>> within_class([[0.75, 0.125], [0.125, 0.25]])
     0.5
     """
-    return _mean(np.diagonal(_square(C)))
+    return _mean(np.diagonal(square(C)))
 
 
 def between_classes(C):
@@ -80,7 +80,7 @@ def between_classes(C):
     >>> between_classes([[0.75, 0.125], [0.125, 0.25]])
     0.125
     """
-    C = _square(C)
+    C = square(C)
     return _mean(C[~np.eye(len(C), dtype=bool)])
 
 
@@ -302,7 +302,8 @@ def class_indices(name, labels, expected):
     return labels
 
 
-def _square(C):
+def square(C):
+    """C as an array; ValueError if it is not a square matrix."""
     C = np.asarray(C)
     if C.ndim != 2 or C.shape[0] != C.shape[1]:
         raise ValueError(f"C has shape {C.shape}; expected a class stiffness matrix, (Nc, Nc)")

@@ -5,7 +5,7 @@ They are Altair charts: `.save("chart.html")`, `.save("chart.svg")`, `.propertie
 
 import numpy as np
 
-from stiffness.measures import between_classes, within_class
+from stiffness.measures import between_classes, square, within_class
 
 SCALE = {"scheme": "redblue", "domain": [-1, 1], "domainMid": 0}  # of stiffness: red is negative, 0 is neutral
 CELL = 34  # pixels of a cell with its number in it
@@ -35,9 +35,7 @@ def class_matrix(C, names=None, *, title="Class stiffness"):
     >>> chart.description
     'Heat map of a class stiffness matrix of 2 classes: +0.80 within classes, -0.20 between classes.'
     """
-    C = np.asarray(C, float)
-    if C.ndim != 2 or C.shape[0] != C.shape[1]:
-        raise ValueError(f"C has shape {C.shape}; expected (Nc, Nc), as from class_stiffness")
+    C = square(C).astype(float)
     names = [str(name) for name in (range(len(C)) if names is None else names)]
     if len(names) != len(C) or len(set(names)) != len(names):
         raise ValueError(f"names are {len(names)}, {len(set(names))} of them different; C has {len(C)} classes")
