@@ -1,6 +1,7 @@
 """The settings of one run: everything that its numbers depend on, and nothing else."""
 
 import hashlib
+import itertools
 import json
 import re
 from collections.abc import Sequence
@@ -14,6 +15,8 @@ DATASETS = ("mnist", "fashion_mnist", "cifar10", "cifar100", "digits", "glue/mnl
 # fc-WIDTH-WIDTH-...: fully connected, ReLU. cnn-CHANNELS-...: 3x3 convolutions, ReLU, each followed by 2x2 max pooling
 NETWORK = re.compile("(fc|cnn)(-[1-9][0-9]*)+", re.ASCII)
 OPTIMIZERS = ("adam", "sgd")
+ARITHMETICS = ("float32", "clipped", "step_1e-3", "step_1e-5")  # described in `stiffness_book.arithmetic`
+ALSO = ("regimes", "gram", "l1", "l2")  # described in `stiffness_book.table`
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +45,9 @@ class Experiment:
     stage_losses: tuple[float, ...] = ()
     max_steps: int = 100_000  # bounds the search for stage_losses
     check_every: int = 50  # steps between two checks of the training loss, while a stage loss is awaited
+    nested_probes: tuple[int, ...] = ()  # sizes of probe sets within the probe set, each within the one before
+    arithmetics: tuple[str, ...] = ()  # that signs are also measured in, on the nested probe sets
+    also: tuple[str, ...] = ()  # what else is measured
 
     def __post_init__(self):
         for field in fields(self):  # values that mean the same must be one address: 1 and 1.0, lists and tuples
@@ -67,6 +73,14 @@ class Experiment:
         _require(all(loss > 0 for loss in self.stage_losses)
                  and self.stage_losses == tuple(sorted(set(self.stage_losses), reverse=True)),
                  "stage_losses", self.stage_losses, "descending positive losses, each once")
+        _require(all(a > b for a, b in itertools.pairwise((self.probe_size, *self.nested_probes))),
+                 "nested_probes", self.nested_probes, f"descending sizes below probe_size, {self.probe_size}")
+        for name, known in (("arithmetics", ARITHMETICS), ("also", ALSO)):
+            for one in getattr(self, name):
+                _one_of(name, one, known)
+            object.__setattr__(self, name, tuple(one for one in known if one in getattr(self, name)))
+        _require(self.nested_probes or not self.arithmetics, "arithmetics", self.arithmetics,
+                 "empty without nested_probes, on which they are measured")
 
     @property
     def layers(self):
@@ -96,9 +110,10 @@ def _plain(name, kind, value):
     """The value as a plain Python value of the setting's type; raises TypeError where it is none."""
     if kind == int | None and value is None:
         return None
-    if kind in (tuple[int, ...], tuple[float, ...]):
+    if kind in (tuple[int, ...], tuple[float, ...], tuple[str, ...]):
         if not isinstance(value, Sequence | np.ndarray) or isinstance(value, str):
-            raise TypeError(f"{name} is {value!r}; expected a list of numbers")
+            items = "names" if kind == tuple[str, ...] else "numbers"
+            raise TypeError(f"{name} is {value!r}; expected a list of {items}")
         return tuple(_plain(name, kind.__args__[0], one) for one in value)
     if kind is str and isinstance(value, str):
         return str(value)

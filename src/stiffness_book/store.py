@@ -8,13 +8,16 @@ import hashlib
 import io
 import json
 import os
+import platform
 import socket
 import subprocess
 import time
 import warnings
+from importlib.metadata import version
 from pathlib import Path
 
 import fsspec
+import numpy as np
 import pandas as pd
 import psutil
 from fsspec.implementations.local import LocalFileSystem
@@ -95,16 +98,73 @@ def save(table, path):
     check(table, Experiment(**table.attrs["settings"]), table.attrs)
     file = io.BytesIO()
     table.to_parquet(file, index=False, compression="zstd")
+    _write(path, file.getvalue())
+
+
+class Saved:
+    """What an unfinished run needs to go on, in a file beside its result, which is removed when that is stored.
+
+    A state of other settings or of other versions than those of this process is not used.
+    """
+
+    def __init__(self, experiment):
+        self.path = path_of(experiment) + ".saved"
+        self.of = {"settings": experiment.settings(), "versions": versions()}
+        self.started, self.before = time.monotonic(), 0.0
+
+    @property
+    def elapsed(self):
+        """Seconds that the run has taken, those before it was stopped included."""
+        return self.before + time.monotonic() - self.started
+
+    def load(self):
+        """The arrays and the facts that were saved last, or None."""
+        fs, place = fsspec.core.url_to_fs(self.path)
+        try:
+            with np.load(io.BytesIO(fs.cat_file(place))) as kept:
+                about = json.loads(kept["about"].item())
+                arrays = [kept[f"array_{number}"] for number in range(len(kept.files) - 1)]
+        except FileNotFoundError:
+            return None
+        except Exception as error:  # whatever damage can bring about when it is decoded
+            warnings.warn(f"{self.path} cannot be read ({error}): the run starts from its beginning", stacklevel=2)
+            return None
+        if about["of"] != self.of:
+            return None
+        self.before = about["elapsed"]
+        return arrays, about["facts"]
+
+    def save(self, arrays, facts):
+        """facts: whatever JSON can hold."""
+        about = json.dumps({"of": self.of, "elapsed": self.elapsed, "facts": facts}, default=lambda value: value.item())
+        file = io.BytesIO()
+        np.savez(file, about=np.array(about), **{f"array_{number}": array for number, array in enumerate(arrays)})
+        _write(self.path, file.getvalue())
+
+    def remove(self):
+        fs, place = fsspec.core.url_to_fs(self.path)
+        with contextlib.suppress(FileNotFoundError):
+            fs.rm_file(place)
+
+
+def versions():
+    """The versions that a run's numbers depend on."""
+    return {"python": platform.python_version()} | {
+        name: version(name) for name in ("stiffness", "keras", "tensorflow", "tensorflow-datasets", "numpy")}
+
+
+def _write(path, content):
+    """Writes the bytes whole or not at all."""
     fs, path = fsspec.core.url_to_fs(str(path))
     if not _is_local(fs):
-        fs.pipe_file(path, file.getvalue())  # an object is stored whole or not at all
+        fs.pipe_file(path, content)  # an object is stored whole or not at all
         return
     os.makedirs(os.path.dirname(path), exist_ok=True)
     _remove_partial_files(os.path.dirname(path))
     partial = f"{path}.{socket.gethostname()}.{os.getpid()}{PARTIAL}"
     try:
         with open(partial, "wb") as opened:
-            opened.write(file.getvalue())
+            opened.write(content)
         os.replace(partial, path)
     except BaseException:
         with contextlib.suppress(FileNotFoundError):

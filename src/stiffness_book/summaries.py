@@ -66,6 +66,20 @@ def at(table, quantity, step):
     return over_seeds(chosen, ["step"]).iloc[0]
 
 
+def at_seeds(table, quantity, step):
+    """The quantity at one stage by seed."""
+    return table[(table["quantity"] == quantity) & (table["step"] == step)].groupby("seed")["value"].mean()
+
+
+def probe_error(table, summary, step):
+    """The standard error that the choice of the whole probe set's images gives a summary at a stage: the mean over the
+    runs, which have the same images; 0 where none is stored."""
+    errors = table[(table["quantity"] == f"{summary}_error") & (table["step"] == step)]
+    if errors.empty:
+        return 0.0
+    return float(errors.loc[errors["probe_images"] == errors["probe_images"].max(), "value"].mean())
+
+
 def mean_matrices(table, class_names):
     """Class stiffness matrices of all stages over the runs: step, kind, class_a, class_b, mean, low, high, seeds."""
     matrices = table[table["quantity"].str.startswith("class_stiffness_")]
@@ -111,7 +125,7 @@ def distance_curves(table, by=()):
     or between_classes, which is computed from the other two (for cosines, except for the pairs that have none). Bins
     with fewer than FEWEST_PAIRS pairs in any run are left out.
     """
-    bins = [*by, "seed", "space", "distance"]
+    bins = list(dict.fromkeys([*by, "seed", "space", "distance"]))
     curves = table[table["quantity"].str.startswith("distance_curve_")]
     parts = curves["quantity"].str.removeprefix("distance_curve_").str.rpartition("_")
     curves = curves.assign(pairs=parts[0], kind=parts[2])[[*bins, "pairs", "kind", "value"]]

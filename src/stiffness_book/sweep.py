@@ -84,21 +84,21 @@ def compute(experiment, *, progress=True):
 
     from stiffness_book.training import train  # TensorFlow, which stored results do without
 
-    started = time.perf_counter()
-    table, of_data = train(experiment, progress=progress)
+    saved = store.Saved(experiment)
+    table, of_data = train(experiment, progress=progress, saved=saved)
     table.attrs = {
         "format": store.FORMAT,
         "settings": experiment.settings(),
         **of_data,
-        "versions": {"python": platform.python_version()}
-        | {name: version(name) for name in ("stiffness", "keras", "tensorflow", "tensorflow-datasets", "numpy")},
+        "versions": store.versions(),
         "device": _device(),
         "threads": get_intra_op_parallelism_threads() or os.cpu_count(),
         **store.checkout(),
-        "wall_time_s": round(time.perf_counter() - started, 1),
+        "wall_time_s": round(saved.elapsed, 1),
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
     }
     store.save(table, store.path_of(experiment))
+    saved.remove()
     return table
 
 

@@ -5,11 +5,15 @@ from math import inf
 
 import numpy as np
 
+from stiffness_book.experiment import ARITHMETICS
+
 COLUMNS = {"stage": "int64", "step": "int64", "target_loss": "float64", "quantity": "string", "class_a": "Int16",
            "class_b": "Int16", "space": "string", "distance": "float64", "probe_images": "Int32", "value": "float64"}
 KINDS = ("sign", "cosine")  # of stiffness: of the first and of the third version of the paper
 SUMMARIES = ("within_class", "between_classes")
 PAIRS = ("all", "within_class")  # that a curve of stiffness against distance is over, each pair once
+REGIMES = ("train_train", "train_validation")  # of pairs; the third, within the validation set, is everything else's
+OTHER_DISTANCES = ("l1", "l2")  # beside 1 - cosine; in units of the mean distance, which have no fixed range
 SINGLE = "_single"  # ends the names of quantities measured with the loss in single precision
 STIFFNESS = (-1, 1)  # the range of a sign, a cosine and their means
 FARTHEST = 2  # the largest distance, 1 - cosine of opposite directions
@@ -24,13 +28,14 @@ ROUNDING = 1e-6  # by which a mean may leave its range
 class Quantity:
     """What a row's value means, and which columns tell apart the rows that one stage has of it.
 
-    may_be_missing: whether the value may be NaN.
+    may_be_missing: whether the value may be NaN. setting: the settings with this name in them have it; None: all.
     """
 
     meaning: str
     range: tuple[float, float]
     keys: tuple[str, ...] = ()
     may_be_missing: bool = False
+    setting: str | None = None
 
 
 _POSITIVE = (0, inf)
@@ -61,6 +66,36 @@ QUANTITIES = {
         f"{measure} in inference mode, "
         + ("on a fixed set of training examples" if split == "train" else "on the whole validation split"), bounds)
        for split in ("train", "validation") for measure, bounds in (("loss", _POSITIVE), ("accuracy", (0, 1)))},
+    **{f"nested_class_stiffness_{kind}": Quantity(
+        "entry of the class stiffness matrix of the nested probe set with `probe_images` images", STIFFNESS,
+        ("class_a", "class_b", "probe_images"), kind == "cosine", "nested_probes") for kind in KINDS},
+    **{f"nested_class_stiffness_sign_{arithmetic}": Quantity(
+        f"the same in the arithmetic {arithmetic}", STIFFNESS, ("class_a", "class_b", "probe_images"),
+        setting=arithmetic) for arithmetic in ARITHMETICS},
+    **{f"nested_self_stiffness_sign_{arithmetic}": Quantity(
+        f"mean sign of the pairs of one image with itself, of class `class_a`, in the arithmetic {arithmetic}: less "
+        "than 1 by the share of gradients that are 0; in exact arithmetic it is 1", STIFFNESS,
+        ("class_a", "probe_images"), setting=arithmetic) for arithmetic in ARITHMETICS},
+    **{f"{summary}_{kind}_{regime}": Quantity(
+        "the summary over pairs of training images, of as many as the probe set has" if regime == REGIMES[0] else
+        "the summary over pairs of one of these training images and an image of the probe set", STIFFNESS, (),
+        kind == "cosine", "regimes") for summary in SUMMARIES for kind in KINDS for regime in REGIMES},
+    **{f"gram_{name}": Quantity(f"{meaning}, over the probe set's Gram matrix", bounds, (), False, "gram")
+       for name, (meaning, bounds) in {
+           "mean_norm": ("mean norm of a gradient", _POSITIVE),
+           "mean_square_norm": ("mean of the diagonal, the squared norms", _POSITIVE),
+           "mean_product": ("mean of the other entries", (-inf, inf)),
+           "mean_product_within": ("mean of the other entries within classes", (-inf, inf)),
+           "mean_product_between": ("mean of the entries between classes", (-inf, inf)),
+           "lowest_product": ("lowest entry", (-inf, inf))}.items()},
+    **{f"{name}_distance_curve_all_sign": Quantity(
+        f"`distance_curve_all_sign` by the {name.upper()} distance, over its mean", STIFFNESS, ("space", "distance"),
+        setting=name) for name in OTHER_DISTANCES},
+    **{f"{name}_distance_pairs_all": Quantity("number of pairs in the bin", (1, inf), ("space", "distance"),
+                                              setting=name) for name in OTHER_DISTANCES},
+    **{f"{name}_stiff_domain_size_sign": Quantity(
+        f"`stiff_domain_size_sign` by the {name.upper()} distance, over its mean", (0, inf), ("space",), True, name)
+       for name in OTHER_DISTANCES},
     "diverged": Quantity("1, at the step at which something was found not to be finite; the run ended there", (1, 1)),
 }
 
@@ -75,10 +110,11 @@ def spaces(experiment):
     return ["input", *(f"layer {number}" for number in range(1, len(widths) + 1)), "logits"]
 
 
-def error_sizes(probe_size, num_classes):
+def error_sizes(experiment, num_classes):
     """The sizes of the probe set's subsets, and the whole, that have jackknife errors: three images of each class."""
-    sizes = [size for size in ERROR_SIZES if size < probe_size]
-    return [size for size in (*sizes, probe_size) if size >= 3 * num_classes]
+    sizes = {size for size in ERROR_SIZES if size < experiment.probe_size}
+    sizes |= {experiment.probe_size, *experiment.nested_probes}
+    return sorted(size for size in sizes if size >= 3 * num_classes)
 
 
 def check(table, experiment, provenance):
@@ -154,15 +190,25 @@ def _check_rows(table, experiment, num_classes):
     """Each stage has each row that it must have, once."""
     all_keys = ["class_a", "class_b", "space", "distance", "probe_images"]
     stages = len(table[["step", "target_loss"]].drop_duplicates())
+    nested = len(experiment.nested_probes)
+    asked = [*(["nested_probes"] if nested else []), *experiment.arithmetics, *experiment.also]
     expected = {  # by keys
         (): 1, ("class_a", "class_b"): num_classes**2, ("space",): len(spaces(experiment)),
-        ("probe_images",): len(error_sizes(experiment.probe_size, num_classes)),
+        ("probe_images",): len(error_sizes(experiment, num_classes)),
+        ("class_a", "class_b", "probe_images"): num_classes**2 * nested,
+        ("class_a", "probe_images"): num_classes * nested,
     }
     by_name = dict(iter(table.groupby("quantity")))
     for name, quantity in QUANTITIES.items():
+        rows = by_name.get(name, table[:0])
         if name == "diverged" or (name.endswith(SINGLE) and experiment.probe_size > FEW_PROBES):
             continue
-        rows = by_name.get(name, table[:0])
+        if quantity.setting not in (None, *asked):
+            if len(rows):
+                raise NotWhole(f"it has {name}, which its settings do not ask for")
+            continue
+        if quantity.setting and stages and rows.empty:
+            raise NotWhole(f"{name} is missing")
         keys = list(quantity.keys)
         others = [key for key in all_keys if key not in keys]
         if rows[keys].isna().any(axis=None) or rows[others].notna().any(axis=None):
@@ -171,7 +217,8 @@ def _check_rows(table, experiment, num_classes):
         if rows.duplicated(["step", "target_loss", *keys]).any():
             raise NotWhole(f"{name} has rows twice")
         known = {"class_a": range(num_classes), "class_b": range(num_classes), "space": spaces(experiment),
-                 "probe_images": error_sizes(experiment.probe_size, num_classes)}
+                 "probe_images": experiment.nested_probes if name.startswith("nested_") else
+                 error_sizes(experiment, num_classes)}
         for key in set(keys) & known.keys():
             if unknown := set(rows[key]) - set(known[key]):
                 raise NotWhole(f"{name} has the unknown {key} {', '.join(map(str, sorted(unknown)))}")

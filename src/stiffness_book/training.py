@@ -1,12 +1,14 @@
 """Trains one experiment and measures it at its stages."""
 
 import itertools
+import time
 from math import gcd
 
 import keras
 import numpy as np
 import pandas as pd
 import tensorflow as tf
+from sklearn.metrics import pairwise_distances
 from sklearn.metrics.pairwise import cosine_distances
 from tqdm import tqdm
 
@@ -14,24 +16,30 @@ from stiffness import measures
 from stiffness.callback import StiffnessCallback
 from stiffness.gram import gradient_gram
 from stiffness_book import data, networks
+from stiffness_book.arithmetic import from_logits, signs
 from stiffness_book.table import (
     BIN,
     COLUMNS,
     FARTHEST,
     FEW_PROBES,
     FEWEST_PAIRS,
+    OTHER_DISTANCES,
     QUANTITIES,
     error_sizes,
 )
 
 FIXED_SET = 5000  # training examples on which the training loss of a stage is measured, in inference mode
 STEPS_PER_EXECUTION = 50  # beyond this, longer executions are no faster
+SAVE_EVERY = 60  # seconds between two moments at which a long run saves what it needs to go on
 EVALUATED_AT_ONCE = 1000  # examples; more are no faster
 DISTANCE_BINS = np.linspace(0, FARTHEST, round(FARTHEST / BIN) + 1)
 
 
-def train(experiment, *, progress=True):
+def train(experiment, *, progress=True, saved=None):
     """Runs the experiment; returns its tidy table, and what is told of its data and of its end beside it.
+
+    saved: a `store.Saved`, where the run keeps what it needs to go on if it is stopped, and from which it goes on; its
+    numbers are the same in both cases.
 
     The table is described in `stiffness_book.table`. The second value is a dictionary: `split_sizes` (the numbers of
     examples used), `class_names`, `super_classes` (of each class, or None), `diverged` and `unreached`.
@@ -58,10 +66,11 @@ def train(experiment, *, progress=True):
         metrics=["accuracy"],
         steps_per_execution=_steps_per_execution(experiment),
     )
-    batches = shuffled_batches(train_split, experiment.batch_size, experiment.seed)
-    # one Keras epoch of all steps: the passes over the data are the pipeline's
-    model.fit(batches, epochs=1, steps_per_epoch=_last_step(experiment), callbacks=[recorder],
-              shuffle=False, verbose=0)
+    step = recorder.resume(model, saved) if saved else 0
+    batches = shuffled_batches(train_split, experiment.batch_size, experiment.seed, step)
+    if step < _last_step(experiment):  # one Keras epoch of all steps: the passes over the data are the pipeline's
+        model.fit(batches, epochs=1, steps_per_epoch=_last_step(experiment) - step, callbacks=[recorder],
+                  shuffle=False, verbose=0)
     return recorder.table, {
         "diverged": recorder.diverged,
         "unreached": recorder.awaited,
@@ -71,8 +80,10 @@ def train(experiment, *, progress=True):
     }
 
 
-def shuffled_batches(split, batch_size, seed):
+def shuffled_batches(split, batch_size, seed, start=0):
     """An endless pipeline of (inputs, labels) batches; each pass over the data has a fresh order, fixed by the seed.
+
+    start: the number of batches at its beginning that are left out.
 
     The order is a pure function of seed and pass, so it depends on nothing that ran before. A last batch that would
     not be full is left out; as the order is fresh, no example is left out for good.
@@ -82,12 +93,13 @@ def shuffled_batches(split, batch_size, seed):
         raise ValueError(f"batch_size is {batch_size}; expected at most the {len(split)} training examples")
 
     def orders():
-        for epoch in itertools.count():
+        for epoch in itertools.count(start // batches):
             order = np.random.default_rng([seed, epoch]).permutation(len(split))
-            yield order[: batches * batch_size].reshape(batches, batch_size)
+            first = start % batches if epoch == start // batches else 0
+            yield order[: batches * batch_size].reshape(batches, batch_size)[first:]
 
     inputs, labels = tf.constant(split.inputs), tf.constant(split.labels)
-    return (tf.data.Dataset.from_generator(orders, output_signature=tf.TensorSpec((batches, batch_size), tf.int64))
+    return (tf.data.Dataset.from_generator(orders, output_signature=tf.TensorSpec((None, batch_size), tf.int64))
             .unbatch()
             .map(lambda chosen: (tf.gather(inputs, chosen), tf.gather(labels, chosen)))
             .prefetch(tf.data.AUTOTUNE))
@@ -104,12 +116,22 @@ class StageRecorder(StiffnessCallback):
         size = min(FIXED_SET, len(train_split))
         self.splits = {"train": train_split.take(np.sort(rng.choice(len(train_split), size, replace=False))),
                        "validation": dataset.validation}
-        self.subsets = [data.probe_indices(probe.labels, n, experiment.probe_seed) if n < len(probe)
-                        else np.arange(len(probe)) for n in error_sizes(len(probe), dataset.num_classes)]
+        self.nested = [np.arange(len(probe))]  # indices of the probe set, each within those before
+        for size in experiment.nested_probes:
+            last = self.nested[-1]
+            self.nested.append(last[data.probe_indices(probe.labels[last], size, experiment.probe_seed)])
+        del self.nested[0]
+        self.arithmetics, self.also = experiment.arithmetics, experiment.also
+        self.trained = train_split.take(data.probe_indices(train_split.labels, len(probe), experiment.probe_seed)
+                                        ) if "regimes" in self.also else None
+        known = {len(indices): indices for indices in (np.arange(len(probe)), *self.nested)}
+        self.subsets = [known[n] if n in known else data.probe_indices(probe.labels, n, experiment.probe_seed)
+                        for n in error_sizes(experiment, dataset.num_classes)]
         once = np.triu(np.ones((len(probe), len(probe)), bool), 1)
         self.pairs = {"all": once, "within_class": once & (probe.labels[:, None] == probe.labels)}
         self.awaited = list(experiment.stage_losses)
         self.diverged = None
+        self.saved = None
         self.check_every = experiment.check_every
         self.last_step = max(experiment.stages, default=0)
         self.bar = tqdm(total=_last_step(experiment), desc=experiment.address, unit="step", disable=not progress)
@@ -125,12 +147,40 @@ class StageRecorder(StiffnessCallback):
         self.representations = networks.representations(model)
         self.evaluate = _evaluation(model)
 
+    def resume(self, model, saved):
+        """Goes on from what was saved, if anything was, and returns the step; saves from now on."""
+        self.saved, self.saved_at = saved, time.monotonic()
+        found = saved.load()
+        if found is None:
+            return 0
+        arrays, facts = found
+        model.optimizer.build(model.trainable_variables)
+        for variable, value in zip(model.variables + model.optimizer.variables, arrays, strict=True):
+            variable.assign(value)
+        self.rows, self.awaited = facts["rows"], facts["awaited"]
+        self.bar.update(facts["step"])
+        return facts["step"]
+
+    def save(self, step):
+        arrays = [np.asarray(variable) for variable in self.model.variables + self.model.optimizer.variables]
+        self.saved.save(arrays, {"step": step, "rows": self.rows, "awaited": self.awaited})
+        self.saved_at = time.monotonic()
+
     def measure(self):
         losses = self.loss_rows()
         _check_finite(losses)
-        rows = super().measure() + losses
+        gram = gradient_gram(self.model, self.x, self.y)
+        rows = self.rows_of({"sign": gram.sign(), "cosine": gram.cosine()}) + losses
+        if "gram" in self.also:
+            rows += self.gram_rows(gram.products)
+        if self.trained is not None:
+            rows += self.regime_rows()
+        if self.nested:
+            x, y = self.x[self.nested[0]], self.y[self.nested[0]]
+            for arithmetic in self.arithmetics:
+                rows += self.nested_rows(f"sign_{arithmetic}", signs(self.model, x, y, arithmetic), with_self=True)
         if len(self.x) <= FEW_PROBES:
-            sign = gradient_gram(self.model, self.x, self.y, loss=_in_single_precision).sign()
+            sign = gradient_gram(self.model, self.x, self.y, loss=from_logits).sign()
             C = measures.class_stiffness(sign, self.labels, num_classes=self.num_classes)
             rows += [{"quantity": "within_class_sign_single", "value": measures.within_class(C)},
                      {"quantity": "between_classes_sign_single", "value": measures.between_classes(C)}]
@@ -141,9 +191,62 @@ class StageRecorder(StiffnessCallback):
         rows = super().rows_of(stiffness) + self.error_rows(stiffness)
         spaces = {"input": self.x} | self.representations.predict(self.x, batch_size=EVALUATED_AT_ONCE // 2, verbose=0)
         for space, vectors in spaces.items():
-            distance = _distances(vectors.reshape(len(vectors), -1))
-            rows += [{"space": space, **row} for row in self.distance_rows(stiffness, distance)]
+            vectors = vectors.reshape(len(vectors), -1)
+            rows += [{"space": space, **row} for row in self.distance_rows(stiffness, _distances(vectors))]
+            for name in OTHER_DISTANCES:
+                if name in self.also:
+                    distance = pairwise_distances(vectors, metric=name)
+                    distance = np.divide(distance, distance[self.pairs["all"]].mean(), where=distance > 0, out=distance)
+                    rows += [{"space": space, **row} for row in self.domain_rows(stiffness["sign"], distance, name)]
+        if self.nested:
+            for kind, s in stiffness.items():
+                rows += self.nested_rows(kind, s[np.ix_(self.nested[0], self.nested[0])])
         return rows
+
+    def gram_rows(self, products):
+        own, different = self.pairs["all"], self.pairs["all"] & ~self.pairs["within_class"]
+        square_norms = np.diagonal(products)
+        values = {"mean_norm": np.sqrt(square_norms).mean(), "mean_square_norm": square_norms.mean(),
+                  "mean_product": products[own].mean(),
+                  "mean_product_within": products[self.pairs["within_class"]].mean(),
+                  "mean_product_between": products[different].mean(), "lowest_product": products[own].min()}
+        return [{"quantity": f"gram_{name}", "value": float(value)} for name, value in values.items()]
+
+    def regime_rows(self):
+        inputs, labels = self.trained.inputs, self.trained.labels
+        rows = []
+        for regime, others in (("train_train", ()), ("train_validation", (self.x, self.y))):
+            gram = gradient_gram(self.model, inputs, labels, *others)
+            for kind, s in (("sign", gram.sign()), ("cosine", gram.cosine())):
+                C = measures.class_stiffness(s, labels, *others[1:], num_classes=self.num_classes)
+                rows += [{"quantity": f"within_class_{kind}_{regime}", "value": measures.within_class(C)},
+                         {"quantity": f"between_classes_{kind}_{regime}", "value": measures.between_classes(C)}]
+        return rows
+
+    def nested_rows(self, name, s, *, with_self=False):
+        """Class stiffness on the nested probe sets from that of the largest of them."""
+        rows, labels = [], self.labels[self.nested[0]]
+        for indices in self.nested:
+            chosen = np.searchsorted(self.nested[0], indices)
+            C = measures.class_stiffness(s[np.ix_(chosen, chosen)], labels[chosen], num_classes=self.num_classes)
+            rows += [{"quantity": f"nested_class_stiffness_{name}", "probe_images": len(chosen), "class_a": a,
+                      "class_b": b, "value": C[a, b]} for a, b in np.ndindex(*C.shape)]
+            if with_self:
+                own = np.diagonal(s)[chosen]
+                rows += [{"quantity": f"nested_self_stiffness_{name}", "probe_images": len(chosen), "class_a": c,
+                          "value": own[labels[chosen] == c].mean()} for c in range(self.num_classes)]
+        return rows
+
+    def domain_rows(self, sign, distance, name):
+        """The curve of all pairs by a distance without a fixed range."""
+        bins = np.arange(0, distance.max() + BIN, BIN)
+        curve = measures.stiffness_vs_distance(sign, distance, bins=bins, pairs=self.pairs["all"])
+        centres, filled = ((curve.left + curve.right) / 2).round(3), curve.pairs >= FEWEST_PAIRS
+        size = measures.zero_crossing(centres[filled], curve.stiffness[filled])
+        return [{"quantity": f"{name}_stiff_domain_size_sign", "value": size},
+                *({"quantity": f"{name}_distance_{what}", "distance": centre, "value": value}
+                  for what, values in (("curve_all_sign", curve.stiffness), ("pairs_all", curve.pairs))
+                  for centre, value in zip(centres, values))]
 
     def loss_rows(self):
         rows = []
@@ -195,6 +298,8 @@ class StageRecorder(StiffnessCallback):
             self.model.stop_training = True
         if not self.awaited and step >= self.last_step:
             self.model.stop_training = True
+        if self.saved and not self.model.stop_training and time.monotonic() - self.saved_at > SAVE_EVERY:
+            self.save(step)
 
     def look_for_losses(self, step):
         if self.awaited and step % self.check_every == 0:
@@ -214,11 +319,6 @@ def _check_finite(rows):
         value = row["value"]
         if np.isinf(value) or (np.isnan(value) and not QUANTITIES[row["quantity"]].may_be_missing):
             raise FloatingPointError(f"{row['quantity']} is {value}")
-
-
-def _in_single_precision(labels, logits):
-    """Keras's cross-entropy as it is; a loss of Keras's own would be measured in double precision."""
-    return keras.losses.sparse_categorical_crossentropy(labels, logits, from_logits=True)
 
 
 def _training_examples(split, experiment):

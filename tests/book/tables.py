@@ -29,6 +29,15 @@ def table(matrix_at, seeds=5, spread=0.01):
     return pd.DataFrame(rows).astype({"class_a": "Int16", "class_b": "Int16"})
 
 
+def with_losses(rows, *, train, validation):
+    """The table with these losses at its stages, in their order, in every run."""
+    steps, seeds = sorted(rows["step"].unique()), sorted(rows["seed"].unique())
+    losses = [{"step": step, "seed": seed, "quantity": f"{name}_loss", "value": loss}
+              for name, values in (("train", train), ("validation", validation))
+              for step, loss in zip(steps, values, strict=True) for seed in seeds]
+    return pd.concat([rows, pd.DataFrame(losses)], ignore_index=True)
+
+
 def matrix(within, between):
     return np.where(np.eye(4, dtype=bool), within, between)
 

@@ -14,12 +14,14 @@ def test_every_setting_changes_the_address():
     other = {"dataset": "digits", "network": "fc-8", "optimizer": "sgd", "learning_rate": 0.5, "batch_size": 8,
              "seed": 1, "permuted_fraction": 0.5, "train_size": 100, "unit_length": True, "probe_size": 50,
              "probe_seed": 1,
-             "stages": (0, 7), "stage_losses": (0.5,), "max_steps": 10, "check_every": 10}
+             "stages": (0, 7), "stage_losses": (0.5,), "max_steps": 10, "check_every": 10,
+             "nested_probes": (20,), "arithmetics": ("float32",), "also": ("gram",)}
     assert other.keys() == Experiment().settings().keys()
-    searching = {"stage_losses": (0.1,)}  # the last two bound a search for losses, and mean nothing without
+    nested = {"nested_probes": (30,)}
+    searching = nested | {"stage_losses": (0.1,)}  # max_steps and check_every mean nothing without
     addresses = {Experiment(**searching | {name: value}).address for name, value in other.items()}
     assert len(addresses | {Experiment(**searching).address}) == len(other) + 1
-    assert len({Experiment(**{name: value}).address for name, value in other.items()}) == len(other) - 1
+    assert len({Experiment(**nested | {name: value}).address for name, value in other.items()}) == len(other) - 1
 
 
 def test_a_network_is_its_kind_and_widths():
@@ -33,6 +35,9 @@ def test_addresses_stay_what_they_are():
 
 
 @pytest.mark.parametrize("wrong, match", [
+    ({"nested_probes": (600,)}, "nested_probes is .*; expected descending sizes below probe_size, 500"),
+    ({"arithmetics": ("float32",)}, "arithmetics is .*; expected empty without nested_probes"),
+    ({"also": ("everything",)}, "also is 'everything'; known are regimes, gram"),
     ({"dataset": "mnst"}, "dataset is 'mnst'; known are mnist, fashion_mnist"),
     ({"network": "fc"}, "network is 'fc'; expected a kind and its layers' widths, such as fc-500-300-100"),
     ({"network": "resnet-20"}, "network is 'resnet-20'"),

@@ -1,20 +1,23 @@
 """The papers' claims, one module a paper, each judged by a rule that the program applies and the page prints."""
 
 from stiffness_book.claims.fort_v1 import (
-    SMALL,
     between_classes_grows,
     domain_grows_with_rate,
+    first_probe_sets_suffice,
     higher_rate_is_stiffer,
+    layer_domains_grow_with_rate,
     locality_stiffens,
     near_pairs_are_stiff,
     overfitting_loses_stiffness,
+    overfitting_loses_stiffness_of_cnns,
     permuted_labels_negative,
     probe_images_suffice,
     super_class_blocks,
     super_classes_appear_and_fade,
     within_class_positive,
 )
-from stiffness_book.claims.registry import CLAIMS, claim, in_order, scorecard
+from stiffness_book.claims.parts import SMALL
+from stiffness_book.claims.registry import CLAIMS, claim, in_order, picture, scorecard
 
 __all__ = [
     "CLAIMS",
@@ -22,12 +25,16 @@ __all__ = [
     "between_classes_grows",
     "claim",
     "domain_grows_with_rate",
+    "first_probe_sets_suffice",
     "higher_rate_is_stiffer",
     "in_order",
+    "layer_domains_grow_with_rate",
     "locality_stiffens",
     "near_pairs_are_stiff",
     "overfitting_loses_stiffness",
+    "overfitting_loses_stiffness_of_cnns",
     "permuted_labels_negative",
+    "picture",
     "probe_images_suffice",
     "scorecard",
     "super_class_blocks",

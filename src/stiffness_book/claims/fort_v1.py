@@ -3,362 +3,410 @@
 A rule's docstring is printed on its page. Where the third version makes a claim too, its source says so.
 """
 
-import numpy as np
+from itertools import combinations
 
-from stiffness_book import blocks
+import numpy as np
+from scipy.integrate import trapezoid
+
+from stiffness_book import blocks, published
+from stiffness_book.claims.parts import SMALL, Part
 from stiffness_book.claims.registry import NotMeasured, claim
 from stiffness_book.summaries import (
+    at_seeds,
     distance_curves,
     domain_sizes,
-    mean_and_interval,
-    network_differences,
     onset,
-    over_seeds,
+    probe_error,
     probe_errors,
     rank_correlation,
-    slope_per_decade,
-    trends,
 )
-from stiffness_book.table import BIN, STIFFNESS
-from stiffness_book.words import interval, percent, signed, signed3
+from stiffness_book.table import SUMMARIES
+from stiffness_book.words import WORDS, name_of, percent, signed3
 
-SMALL = 0.05  # half an interval; the most that rounding to one decimal changes
+ORDERED = 0.5  # of a rank correlation: the least that counts as an order
+SHARE = {"bounds": (0.0, 1.0), "form": percent}
+CLASS_FIGURES = {"fig03_class_stiffness_mnist": "MNIST", "fig05_class_stiffness_fashion": "Fashion-MNIST",
+                 "fig06_class_stiffness_cifar10": "CIFAR-10, with a convolutional network"}
+CLASS_FIGURES_BEFORE = dict.fromkeys(CLASS_FIGURES, "reproduced")
 
 
 @claim("C1", source="v1",
        statement="Within-class stiffness is positive at initialisation and through most of training.",
-       pages={"fig03_class_stiffness_mnist": "MNIST", "fig05_class_stiffness_fashion": "Fashion-MNIST",
-              "fig06_class_stiffness_cifar10": "CIFAR-10, with a convolutional network"})
-def within_class_positive(table):
-    """By within-class sign stiffness, positive meaning that its 95 % interval over seeds lies above 0:
-
-    - reproduced: positive at initialisation and at more than half of the later stages
-    - partly: one of the two
-    - opposite: the interval lies below 0 at initialisation and at more than half of the later stages
-    - not reproduced: anything else
+       pages=CLASS_FIGURES, before=CLASS_FIGURES_BEFORE,
+       changed="The first rule counted stages, most of which lie early in training; an untrained network passed it.")
+def within_class_positive(table, figure=None):
+    """Three parts, by sign stiffness. *Positive at initialisation*: within classes it is at least 0.1. *Positive
+    through most of training*: the share of training steps in which it is positive exceeds one half by 0.1 or more;
+    between two stages it is taken to change evenly. *More than between classes*: averaged over these steps, it exceeds
+    that between classes by 0.1 or more, as positive values within classes
+    [can be expected of any network](../book/method.md). A network whose training loss never halves is not judged.
     """
-    stages = over_seeds(_through_training(table, "within_class_sign"), ["step"]).set_index("step")
-    first, later = stages.iloc[0], stages.iloc[1:]
-    lowest = later["mean"].idxmin()
-    measured = (f"{interval(first)} at initialisation; positive at {(later['low'] > 0).sum()} of {len(later)} later "
-                f"stages, lowest {interval(stages.loc[lowest])} after {lowest:,} steps")
-    held = [first["low"] > 0, (later["low"] > 0).mean() > 0.5]
-    return measured, held, first["high"] < 0 and (later["high"] < 0).mean() > 0.5
+    _require_learning(table)
+    first, *_ = steps = _steps(table)
+    within, between = (_by_step(table, f"{summary}_sign") for summary in SUMMARIES)
+    shown = _published_matrices(figure)
+    return [
+        _level("positive at initialisation", table, "within_class_sign", first,
+               paper=shown and _within(shown[min(shown)])),
+        Part.over("positive through most of training", _share_positive(within, steps), none=0.5, **SHARE),
+        Part.over("more than between classes", _through_training(within - between, steps), bounds=(-2.0, 2.0)),
+    ]
 
 
 @claim("C2", source="v1",
        statement="Between-class stiffness is not consistent at initialisation, grows with training, and is positive "
                  "for most class pairs.",
-       pages={"fig03_class_stiffness_mnist": "MNIST", "fig05_class_stiffness_fashion": "Fashion-MNIST",
-              "fig06_class_stiffness_cifar10": "CIFAR-10, with a convolutional network"})
-def between_classes_grows(table):
-    """Three parts, by sign stiffness and 95 % intervals over seeds. *Not consistent at initialisation*: fewer than
-    half of the class pairs have the same sign in every run. *Grows*: the interval of the change from
-    initialisation to the last stage lies above 0. *Positive for most*: the interval of the share of class pairs
-    that are positive at the last stage lies above one half.
-
-    - reproduced: all three
-    - partly: one or two
-    - opposite: the interval of the change lies below 0
-    - not reproduced: anything else
+       pages=CLASS_FIGURES, before=CLASS_FIGURES_BEFORE | {"fig06_class_stiffness_cifar10": "partly"},
+       changed="What the first rule called consistent depended on the number of runs.")
+def between_classes_grows(table, figure=None):
+    """Three parts, by sign stiffness. *Grows*: it changes by at least +0.1 from initialisation to the last stage.
+    *Positive for most class pairs*: at the last stage the share of positive class pairs exceeds one half by 0.1 or
+    more. *Not consistent at initialisation*: two runs give a pair of classes the same sign in fewer than three of four
+    cases, by 0.1 or more (the interval is the jackknife's over runs). A network whose training loss never halves is not
+    judged.
     """
-    between = _through_training(table, "between_classes_sign").pivot(index="seed", columns="step", values="value")
-    change = _row(mean_and_interval(between.iloc[:, -1] - between.iloc[:, 0]))
-    matrices = table[(table["quantity"] == "class_stiffness_sign") & (table["class_a"] < table["class_b"])]
-    first = matrices[matrices["step"] == between.columns[0]]
-    signs = np.sign(first["value"]).groupby([first["class_a"], first["class_b"]]).mean()
-    consistent = (signs.abs() == 1).mean()
-    last = matrices[matrices["step"] == between.columns[-1]]
-    positive = _row(np.clip(mean_and_interval((last["value"] > 0).groupby(last["seed"]).mean()), 0, 1))
-    start, end = (interval(_row(mean_and_interval(between.iloc[:, at]))) for at in (0, -1))
-    measured = (f"{start} at initialisation, where {percent(consistent)} of the class pairs have one sign in all runs; "
-                f"{end} after {between.columns[-1]:,} steps, a change of {interval(change)}; share of positive class "
-                f"pairs then {interval(positive, percent)}")
-    held = [consistent < 0.5, change["low"] > 0, positive["low"] > 0.5]
-    return measured, held, change["high"] < 0
+    _require_learning(table)
+    first, *_, last = _steps(table)
+    cells = table[(table["quantity"] == "class_stiffness_sign") & (table["class_a"] < table["class_b"])]
+    positive = (cells["value"] > 0).where(cells["step"] == last).groupby(cells["seed"]).mean()
+    shown = _published_matrices(figure)
+    ends = shown and [shown[min(shown)], shown[max(shown)]]
+    return [
+        _change("grows", table, "between_classes_sign", first, last,
+                paper=ends and _between(ends[1]) - _between(ends[0])),
+        Part.over("positive for most class pairs", positive, none=0.5, **SHARE,
+                  paper=ends and float((_apart(ends[1]) > 0).mean())),
+        _agreement("not consistent at initialisation", cells[cells["step"] == first], expects="below", none=0.75,
+                   **SHARE),
+    ]
 
 
 @claim("C3", source="v1",
        statement="With over-fitting, within-class stiffness falls towards 0; between-class stiffness plateaus, then "
                  "falls towards 0.",
-       pages={"fig02_overfitting": "MNIST and Fashion-MNIST"})
+       pages={"fig02_overfitting": "MNIST and Fashion-MNIST"}, before={"fig02_overfitting": "partly"},
+       changed="By the first rule a plateau was whatever noise hid, and moving away from 0 could count as falling.")
 def overfitting_loses_stiffness(table):
-    """The onset of over-fitting is the stage with the lowest mean validation loss. Three parts for each data set,
-    by sign stiffness and 95 % intervals over seeds. *Within-class falls*: the interval of its change from the
-    onset to the last stage lies below 0. *Between-class plateaus*: at no stage after the onset does the interval
-    of its change since then lie above 0. *Between-class falls*: at the last stage that interval lies below 0.
-    How far towards 0 is told, not judged.
-
-    - reproduced: every part, for every data set
-    - partly: some
-    - opposite: for every data set both changes to the last stage lie above 0
-    - not reproduced: anything else
+    """The onset of over-fitting is the stage with the lowest mean validation loss. Three parts for each data set, by
+    sign stiffness. *Within-class falls*: from the onset to the last stage it changes by −0.1 or less. *Between-class
+    plateaus*: from the onset to the stage halfway (in steps) to the last, the interval of its change lies within ±0.1.
+    *Between-class falls*: its distance from 0 changes by −0.1 or less from the onset to the last stage. Runs whose
+    validation loss is lowest at the first or the last stage do not over-fit, and are not judged.
     """
-    measured, parts, rises = [], {}, []
+    parts, told = [], []
     for dataset, rows in table.groupby("dataset", sort=False):
-        start, told = onset(rows), []
-        for name, words in (("within_class", "within classes"), ("between_classes", "between classes")):
-            stages = _summary(rows, f"{name}_sign").pivot(index="seed", columns="step", values="value").loc[:, start:]
-            later = [_row(mean_and_interval(stages[step] - stages[start])) for step in stages.columns[1:]]
-            change = later[-1] if later else _row((0, np.nan, np.nan))  # the onset may be the last stage
-            ends = [interval(_row(mean_and_interval(stages.iloc[:, at]))) for at in (0, -1)]
-            told.append(f"{words} from {ends[0]} to {ends[1]}, a change of {interval(change)}")
-            if name == "between_classes":
-                parts[f"{words} plateaus ({dataset})"] = bool(later) and not any(row["low"] > 0 for row in later)
-            parts[f"{words} falls ({dataset})"] = change["high"] < 0
-            rises.append(change["low"] > 0)
-        measured.append(f"{dataset}, onset after {start:,} steps, last stage {stages.columns[-1]:,}: {'; '.join(told)}")
-    measured.append(f"Parts that hold: {', '.join(part for part, holds in parts.items() if holds) or 'none'}")
-    return ". ".join(measured), parts.values(), all(rises)
+        start, half, last = _over_fitting(rows)
+        shown = _published_over_fitting() if dataset == name_of("mnist") else {}
+        parts += [
+            _change(f"within-class falls ({dataset})", rows, "within_class_sign", start, last, expects="below",
+                    paper=shown.get("within")),
+            _change(f"between-class plateaus ({dataset})", rows, "between_classes_sign", start, half,
+                    expects="within"),
+            _change(f"between-class falls ({dataset})", rows, "between_classes_sign", start, last, expects="below",
+                    towards_0=True, paper=shown.get("between"))]
+        told.append(f"{dataset}: onset after {start:,} steps, halfway {half:,}, last stage {last:,}")
+    return parts, "; ".join(told)
 
 
 @claim("C4", source="v1",
-       statement="With permuted labels no positive between-class stiffness develops; it goes negative.",
-       pages={"fig04_permuted_labels": "MNIST"})
-def permuted_labels_negative(table):
-    """Two parts, by sign stiffness and 95 % intervals over seeds. *None develops*: at no stage after initialisation
-    does the interval lie above 0. *Goes negative*: at the last stage it lies below 0.
-
-    - reproduced: both
-    - partly: one
-    - opposite: at the last stage the interval lies above 0
-    - not reproduced: anything else
+       statement="With permuted labels no positive between-class stiffness develops; it goes to −1.",
+       pages={"fig04_permuted_labels": "MNIST"}, before={"fig04_permuted_labels": "reproduced"},
+       changed="A network that was never trained passed half of the first rule.")
+def permuted_labels_negative(table, figure=None):
+    """Two parts, by sign stiffness between classes. *Goes negative*: from initialisation to the last stage it changes
+    by −0.1 or less; if its interval lies above +0.05 at any stage after initialisation, positive stiffness has
+    developed, and the part is judged by that stage instead. *To −1*: at the last stage it lies within 0.1 of −1.
     """
-    stages = over_seeds(_through_training(table, "between_classes_sign"), ["step"]).set_index("step")
-    later, last = stages.iloc[1:], stages.iloc[-1]
-    highest = later["mean"].idxmax()
-    measured = (f"{interval(last)} after {stages.index[-1]:,} steps; highest after initialisation "
-                f"{interval(stages.loc[highest])}, after {highest:,} steps")
-    held = [not (later["low"] > 0).any(), last["high"] < 0]
-    return measured, held, last["low"] > 0
+    first, *later = _steps(table)
+    last = later[-1]
+    stages = {step: _level("", table, "between_classes_sign", step) for step in later}
+    highest = max(later, key=lambda step: stages[step].mean)
+    developed = stages[highest].interval[0] > SMALL
+    shown = _published_matrices(figure)
+    ends = shown and [_between(shown[step]) for step in (min(shown), max(shown))]
+    return [
+        _change("goes negative", table, "between_classes_sign", first, highest if developed else last,
+                expects="below", paper=ends and ends[1] - ends[0]),
+        _level("to −1", table, "between_classes_sign", last, expects="within", none=-1.0,
+               paper=ends and ends[1]),
+    ], f"highest after initialisation: {stages[highest].mean:+.2f}, after {highest:,} steps".replace("-", "−")
 
 
 @claim("C5", source="v1 and v3",
        statement="CIFAR-100 shows super-class blocks early in training; in the third version also blocks of the living "
                  "and of the non-living.",
-       pages={"fig07_super_classes": "CIFAR-100 {cite}`krizhevsky2009`"})
+       pages={"fig07_super_classes": "CIFAR-100 {cite}`krizhevsky2009`"}, before={"fig07_super_classes": "partly"},
+       changed="Blocks that an untrained network has already, from the likeness of images, counted as found.")
 def super_class_blocks(tested, one_pass):
-    """Blocks are *there* at a stage where, by sign stiffness, classes of one group help each other more than
-    classes of different groups do, and in every run fewer than 1 in 100 random relabellings of the classes reach
-    that difference (p < 0.01). *Early* is after initialisation and within the first pass over the training data.
-    The living and the non-living are compared over pairs of different super-classes, whole super-classes being
-    relabelled.
-
-    - reproduced: both kinds of blocks are there at an early stage
-    - partly: one of them
-    - opposite: at every early stage the 95 % interval over seeds of the super-classes' difference lies below 0
-    - not reproduced: anything else
+    """By sign stiffness, at the stage after initialisation and within the first pass over the training data at which
+    classes of one group exceed others most. Two parts for each division. *Grown*: the difference has grown since
+    initialisation by 0.05 or more. *Not by chance*: in every run fewer than 1 in 100 random relabellings of the classes
+    reach the difference (p < 0.01). The living and the non-living are compared over pairs of different super-classes,
+    whole super-classes being relabelled.
     """
-    stages = blocks.stages(tested)
-    measured, held, below = [], [], False
+    parts, told = [], []
     for division in (blocks.SUPER, blocks.LIVING_OR_NOT):
-        rows = stages.loc[division]
-        early = rows[(rows.index > 0) & (rows.index <= one_pass)]
-        held.append(early["there"].any())
-        below |= division == blocks.SUPER and len(early) > 0 and (early["high"] < 0).all()
-        first = f"from {early.index[early['there']][0]:,} steps on" if held[-1] else "at no early stage"
-        if not held[-1] and rows["there"].any():
-            first += f", but after {rows.index[rows['there']][0]:,} steps"
-        largest = early["mean"].idxmax() if early["mean"].notna().any() else None
-        size = "no pairs to tell by" if largest is None else (
-            f"largest difference {interval(early.loc[largest], signed3)}, after {largest:,} steps, p at most "
-            f"{early.loc[largest, 'p']:.4f}")
-        measured.append(f"{division}: there {first}; {size}")
-    return "; ".join(measured) + f"; one pass is {one_pass:,} steps", held, below
+        by_step, p = _divided(tested, division)
+        early = [step for step in by_step if min(by_step) < step <= one_pass]
+        if not early or by_step[early].isna().all(axis=None):
+            raise NotMeasured("no stage within the first pass over the data was measured in any run")
+        step = by_step[early].mean().idxmax()
+        parts += _block_parts(division, by_step, p, step)
+        told.append(f"{division}: after {step:,} steps")
+    return parts, f"{'; '.join(told)}; one pass is {one_pass:,} steps"
 
 
 @claim("C6", source="v1",
        statement="At equal training loss, a higher learning rate gives higher between-class stiffness.",
-       pages={"fig08_learning_rate": "MNIST and Fashion-MNIST"})
-def higher_rate_is_stiffer(table):
-    """For each data set and training loss: the least-squares slope, in each seed's runs, of between-class sign
-    stiffness against the logarithm of the learning rate, which is its change per tenfold rate. The verdict
-    counts the 95 % intervals of the slope over seeds.
-
-    - reproduced: all lie above 0
-    - partly: some do
-    - opposite: all lie below 0
-    - not reproduced: anything else
+       pages={"fig08_learning_rate": "MNIST and Fashion-MNIST"}, before={"fig08_learning_rate": "reproduced"},
+       changed="The first rule put a straight line through curves that turn down at the highest rates.")
+def higher_rate_is_stiffer(table, figure=None):
+    """Two parts for each data set and training loss, by sign stiffness between classes. *Rises*: from the lowest to
+    the highest learning rate it changes by at least +0.05. *Does not turn down*: the interval of its change from the
+    rate at which it is highest to the highest rate lies within ±0.05. Where a run did not reach the loss, its seed is
+    left out.
     """
-    between = _at_losses(_summary(table, "between_classes_sign"))
-    slopes = trends(between, ["dataset", "target_loss"], "learning_rate", slope_per_decade)
-    return f"change per tenfold rate: {_by_loss(slopes)}", slopes["low"] > 0, (slopes["high"] < 0).all()
+    between = _at_losses(table[table["quantity"] == "between_classes_sign"])
+    shown = _published_by_rate(figure)
+    parts, tops = [], []
+    for (dataset, loss), rows in between.groupby(["dataset", "target_loss"], sort=False):
+        by_rate = rows.pivot(index="seed", columns="learning_rate", values="value")
+        lowest, highest, peak = by_rate.columns[0], by_rate.columns[-1], by_rate.mean().idxmax()
+        line = shown.get((dataset, loss))
+        parts += [
+            Part.over(f"rises ({dataset}, loss {loss:g})", by_rate[highest] - by_rate[lowest], size=SMALL,
+                      bounds=(-2.0, 2.0), paper=None if line is None else float(line.iloc[-1] - line.iloc[0])),
+            Part.over(f"does not turn down ({dataset}, loss {loss:g})", by_rate[highest] - by_rate[peak],
+                      expects="within", size=SMALL, bounds=(-2.0, 2.0),
+                      paper=None if line is None else float(line.iloc[-1] - line.max()))]
+        tops.append(f"{peak:g} ({dataset}, loss {loss:g})")
+    return parts, f"highest at the rates {', '.join(tops)}"
 
 
 @claim("C7", source="v1",
        statement="Below a critical distance stiffness is positive, in every layer; deeper layers have smaller stiff "
                  "domains.",
-       pages={"fig09_distance": "MNIST and Fashion-MNIST"})
+       pages={"fig09_distance": "MNIST and Fashion-MNIST"}, before={"fig09_distance": "reproduced"},
+       changed="Near pairs are mostly of one class: the first rule judged all pairs together, which confuses distance "
+               "with class.")
 def near_pairs_are_stiff(table):
-    """Two parts for each data set, by the sign over all pairs and 95 % intervals over seeds. *Positive below a
-    critical distance*: in every space, the input and each layer's representation, the interval lies above 0 in
-    the nearest bin of distance. The critical distance is where the first bin begins of which that is not so.
-    *Smaller in deeper layers*: the interval of Kendall's rank correlation, in each run, between a hidden layer's
-    depth and the size of its stiff domain lies below 0; a curve that never falls to zero has a size larger than
-    any.
-
-    - reproduced: both parts, for every data set
-    - partly: some
-    - opposite: for every data set the interval of the correlation lies above 0
-    - not reproduced: anything else
+    """Four parts for each data set, by sign stiffness in the nearest bin of distance, in the space (the input or a
+    layer's representation) where it is lowest. *All pairs*, *pairs of one class* and *pairs of different classes* are
+    positive there, by 0.05 or more. *Deeper layers have smaller domains*: Kendall's rank correlation, in each run,
+    between a hidden layer's depth and the size of its stiff domain is −0.5 or less; a curve that never falls to zero
+    has a size larger than any.
     """
-    curves = distance_curves(table, ["dataset"])
-    curves = curves[(curves["pairs"] == "all") & (curves["kind"] == "sign")]
-    sizes = _summary(domain_sizes(table), "stiff_domain_size_sign")
-    hidden = sizes[sizes["space"].str.startswith("layer ")]
-    hidden = hidden.assign(depth=hidden["space"].str.removeprefix("layer ").astype(int))
-    correlations = trends(hidden, ["dataset"], "depth", rank_correlation, bounds=STIFFNESS).set_index("dataset")
-    measured, held = [], []
-    for dataset, of_dataset in sizes.groupby("dataset", sort=False):
-        told, stiff = [], []
-        for space in of_dataset["space"].unique():
-            curve = curves[(curves["dataset"] == dataset) & (curves["space"] == space)].sort_values("distance")
-            ends = curve.loc[~(curve["low"] > 0), "distance"]
-            stiff.append(curve["low"].iloc[0] > 0)
-            if stiff[-1]:
-                told.append(f"{space} below {ends.iloc[0] - BIN / 2:.2f}" if len(ends) else f"{space} at any")
-        correlation = correlations.loc[dataset]
-        held += [all(stiff), correlation["high"] < 0]
-        endless = np.isinf(of_dataset["value"]).sum()
-        measured.append(f"{dataset}: positive in {', '.join(told) or 'no space'}; correlation of a hidden layer's "
-                        f"depth with its stiff domain's size {interval(correlation)}; {endless} of {len(of_dataset)} "
-                        "curves never fall to zero")
-    return ". ".join(measured), held, (correlations["low"] > 0).all()
+    curves = distance_curves(table, ["dataset", "seed"])
+    curves = curves[curves["kind"] == "sign"].sort_values("distance")
+    nearest = curves.drop_duplicates(["dataset", "seed", "space", "pairs"])
+    sizes = domain_sizes(table)
+    sizes = sizes[(sizes["quantity"] == "stiff_domain_size_sign") & sizes["space"].str.startswith("layer ")]
+    sizes = sizes.assign(depth=sizes["space"].str.removeprefix("layer ").astype(int))
+    parts, told = [], []
+    for dataset, rows in nearest.groupby("dataset", sort=False):
+        for pairs, words in (("all", "all pairs"), ("within_class", "pairs of one class"),
+                             ("between_classes", "pairs of different classes")):
+            by_space = rows[rows["pairs"] == pairs].pivot(index="seed", columns="space", values="mean")
+            space = by_space.mean().idxmin()
+            parts.append(Part.over(f"{words} ({dataset})", by_space[space], size=SMALL))
+            told.append(f"{words} of {dataset} are least stiff by {space}")
+        own = sizes[sizes["dataset"] == dataset]
+        order = own.groupby("seed").apply(lambda run: rank_correlation(run["depth"], run["value"]),
+                                          include_groups=False)
+        parts.append(Part.over(f"deeper layers have smaller domains ({dataset})", order, expects="below", size=ORDERED))
+    return parts, "; ".join(told)
 
 
-@claim("C8", source="v1",
-       statement="The size of stiff domains grows with the learning rate.",
+@claim("C8a", source="v1",
+       statement="The size of stiff domains grows with the learning rate: in input space.",
+       pages={"fig10_domain_size": "MNIST and Fashion-MNIST"}, before={"fig10_domain_size": "partly"},
+       changed="One rule for input space and layers; the paper’s own plot falls for some of them.")
+def domain_grows_with_rate(table, figure=None):
+    """One part for each data set and training loss, in input space: Kendall's rank correlation, in each seed's runs,
+    between the learning rate and the size of the stiff domain (by sign, over all pairs) is at least +0.5. A curve that
+    never falls to zero has a size larger than any, and those are equal.
+    """
+    return _domains_by_rate(table, lambda space: space == "input", figure)
+
+
+@claim("C8b", source="v1",
+       statement="The size of stiff domains grows with the learning rate: in the layers' representations.",
        pages={"fig10_domain_size": "MNIST and Fashion-MNIST"})
-def domain_grows_with_rate(table):
-    """For each data set and training loss, in input space: Kendall's rank correlation, in each seed's runs, between
-    the learning rate and the size of the stiff domain (by sign, over all pairs). A curve that never falls to
-    zero has a size larger than any, and those are equal. The verdict counts the 95 % intervals of the
-    correlation over seeds. The layers' representations are counted beside it, and not judged.
-
-    - reproduced: all lie above 0
-    - partly: some do
-    - opposite: all lie below 0
-    - not reproduced: anything else
-    """
-    sizes = _at_losses(_summary(domain_sizes(table), "stiff_domain_size_sign"))
-    correlations = trends(sizes, ["dataset", "target_loss", "space"], "learning_rate", rank_correlation,
-                          bounds=STIFFNESS)
-    judged = correlations[correlations["space"] == "input"]
-    layers = correlations[correlations["space"] != "input"]
-    endless = np.isinf(sizes.loc[sizes["space"] == "input", "value"])
-    measured = (f"rank correlation in input space: {_by_loss(judged)}; {endless.sum()} of {len(endless)} curves never "
-                f"fall to zero. In the layers: above 0 in {(layers['low'] > 0).sum()} of {len(layers)} cases, below 0 "
-                f"in {(layers['high'] < 0).sum()}")
-    return measured, judged["low"] > 0, (judged["high"] < 0).all()
+def layer_domains_grow_with_rate(table, figure=None):
+    """As for C8a, with the mean of the rank correlations over the hidden layers."""
+    return _domains_by_rate(table, lambda space: space.startswith("layer "), figure)
 
 
-@claim("C12", source="v1 and v3",
-       statement="A probe set of 500 images, or of 3,000 where there are 100 classes, gives a small statistical error.",
+@claim("C12a", source="v1",
+       statement="150 probe images, or 1,000 where there are 100 classes, give a small statistical error.",
        pages={"probe_images": "MNIST and CIFAR-100"})
-def probe_images_suffice(tables):
-    """The error is half the 95 % interval that the choice of probe images gives sign stiffness within and between
-    classes: 1.96 times the stratified jackknife error. It is *small* where it is below 0.05 at every stage and
-    in every run, less than rounding to one decimal does. Each data set is judged with its whole probe set.
+def first_probe_sets_suffice(tables):
+    """As for C12b, with parts of the probe sets of 150 and of 1,000 images."""
+    return _small_errors(tables, {10: 150, 100: 1000})
 
-    - reproduced: small for every data set
-    - partly: for some
-    - opposite: at no stage of any run below 0.05, for any data set
-    - not reproduced: anything else
+
+@claim("C12b", source="v3",
+       statement="500 probe images, or 3,000 where there are 100 classes, give a small statistical error.",
+       pages={"probe_images": "MNIST and CIFAR-100"}, before={"probe_images": "reproduced"},
+       changed="The two versions use probe sets of different sizes, which are two claims.")
+def probe_images_suffice(tables):
+    """The error is half the 95 % interval that the choice of probe images gives sign stiffness: 1.96 times the
+    stratified jackknife error. Two parts for each data set, within and between classes: the largest error of any stage
+    is below 0.05, less than rounding to one decimal does; the interval is over runs.
     """
-    measured, held, none = [], [], []
-    for name, table in tables.items():
-        errors = probe_errors(table)
-        errors = errors[(errors["kind"] == "sign") & (errors["probe_images"] == errors["probe_images"].max())]
-        held.append(len(errors) > 0 and (errors["value"] < SMALL).all())
-        none.append(len(errors) > 0 and (errors["value"] >= SMALL).all())
-        images = f"{errors['probe_images'].max():,} images of {name}" if len(errors) else f"{name}: unknown"
-        largest = [f"{errors.loc[errors['summary'] == summary, 'value'].max():.3f} {words}" for summary, words in
-                   (("within_class", "within classes"), ("between_classes", "between them")) if len(errors)]
-        measured.append(": ".join([images, *([f"at most ±{' and ±'.join(largest)}"] if largest else [])]))
-    return "; ".join(measured), held, all(none)
+    return _small_errors(tables, {10: 500, 100: 3000})
 
 
 @claim("C14", source="expected in v1",
        statement="Locality gives higher stiffness: a convolutional network is stiffer than a fully connected one.",
-       pages={"architectures": "CIFAR-10"})
+       pages={"architectures": "CIFAR-10"}, before={"architectures": "partly"},
+       changed="Where the fully connected network is at +1.00 nothing can be stiffer, and the first rule counted that.")
 def locality_stiffens(table, pairs):
-    """Compared are the two networks of each paper at each training loss, by sign stiffness: the difference of their
-    means with its 95 % interval (Welch's, over runs). There is no comparison where fewer than two runs of a
-    network reach the loss. Two parts, *within classes* and *between classes*: most of the intervals lie above 0,
-    and none below.
-
-    - reproduced: both
-    - partly: one
-    - opposite: most of all the intervals lie below 0, and none above
-    - not reproduced: anything else
+    """One part for each two networks, training loss and summary (within or between classes), by sign stiffness: the
+    convolutional network exceeds the fully connected one by 0.05 or more (Welch's interval over runs). There is no
+    comparison where fewer than two runs of a network reach the loss, or where the fully connected network leaves no
+    room: where it is above +0.95.
     """
-    rows = network_differences(table, pairs)
-    rows = rows[rows["kind"] == "sign"]
-    compared = rows[rows["runs"] > 1]
-    above, below = compared["low"] > 0, compared["high"] < 0
-    measured, held = [], []
-    for summary, words in (("within_class", "within classes"), ("between_classes", "between them")):
-        own = compared["summary"] == summary
-        held.append(above[own].mean() > 0.5 and not below[own].any())
-        differences = compared.loc[own, "mean"]
-        size = f", differences {signed(differences.min())} to {signed(differences.max())}" if own.any() else ""
-        measured.append(f"{words}: the convolutional network is stiffer in {above[own].sum()} of {own.sum()} "
-                        f"comparisons, less stiff in {below[own].sum()}{size}")
-    if len(compared) < len(rows):
-        measured.append(f"{len(rows) - len(compared)} comparisons lack runs that reached the loss")
-    return "; ".join(measured), held, below.mean() > 0.5 and not above.any()
+    parts, short, full = [], 0, 0
+    for one, other in pairs:
+        for loss in sorted(table["target_loss"].dropna().unique(), reverse=True):
+            for summary in SUMMARIES:
+                chosen = table[(table["quantity"] == f"{summary}_sign") & (table["target_loss"] == loss)]
+                a, b = (chosen.loc[chosen["network"] == name, "value"].to_numpy() for name in (one, other))
+                if min(len(a), len(b)) < 2:
+                    short += 1
+                elif b.mean() > 1 - SMALL:
+                    full += 1
+                else:
+                    parts.append(_difference(f"{one} and {other}, loss {loss:g}, {WORDS[summary]}", a, b))
+    if not parts:
+        raise NotMeasured("no two networks could be compared at any loss")
+    return parts, (f"no comparison: {short} for want of runs, {full} because the fully connected network is at the "
+                   "ceiling")
 
 
-@claim("C15", source="asked in v1",
-       statement="The super-class structure changes over training: it appears, and it fades.",
-       pages={"fig07_super_classes": "CIFAR-100"})
+@claim("C15", source="asked in v1", question=True,
+       statement="When does the super-class structure appear over training, and when does it fade?",
+       pages={"fig07_super_classes": "CIFAR-100"}, before={"fig07_super_classes": "reproduced"},
+       changed="It is a question, which can be answered but not reproduced.")
 def super_classes_appear_and_fade(tested):
-    """The paper asks when; so nothing counts as opposite. The structure is *there* at a stage where, by sign
-    stiffness, classes of one super-class help each other more than others do, with p < 0.01 in every run against
-    random relabellings. It *appears* at the first such stage, which for this rule must come after
-    initialisation. It *fades* at the first stage after its peak where it is no longer there, or where the 95 %
-    interval over seeds of the difference lies below half of the peak.
-
-    - reproduced: it appears, and fades
-    - partly: one of the two: there from the start, or not faded by the last stage
-    - not reproduced: anything else
+    """Three parts, by the sign stiffness of classes of one super-class minus that of others, at the stage where it is
+    largest. *Grown*: since initialisation by 0.05 or more. *Not by chance*: p < 0.01 in every run against random
+    relabellings. *Fades*: from there to the last stage it falls by half of its largest value or more.
     """
-    rows = blocks.stages(tested).loc[blocks.SUPER]
-    there = rows[rows["there"]]
-    first, last = rows.index[0], rows.index[-1]
-
-    def at(step):
-        return f"{interval(rows.loc[step], signed3)}, p at most {rows.loc[step, 'p']:.4f}"
-
-    if there.empty:
-        measured = f"there at no stage: {at(first)} at the first, {at(last)} after {last:,} steps"
-        return measured, [False, False], False
-    appears, peak = there.index[0], there["mean"].idxmax()
-    gone = rows[(rows.index > peak) & (~rows["there"] | (rows["high"] < rows.loc[peak, "mean"] / 2))].index
-    start = f"appears after {appears:,} steps ({at(appears)})" if appears > first else "there from the first stage on"
-    if len(gone):
-        how = "falls below half of that" if rows.loc[gone[0], "there"] else "no longer there"
-        end = f"{how} after {gone[0]:,} steps ({at(gone[0])})"
-    else:
-        end = f"not faded after {last:,} ({at(last)})"
-    measured = f"{at(first)} at the first stage; {start}; peak after {peak:,} steps ({at(peak)}); {end}"
-    return measured, [appears > first, len(gone) > 0], False
+    by_step, p = _divided(tested, blocks.SUPER)
+    peak, last = by_step.mean().idxmax(), max(by_step)
+    there = [step for step in by_step if p[step] < blocks.SIGNIFICANT]
+    gone = [step for step in by_step if step > peak and by_step[step].mean() < by_step[peak].mean() / 2]
+    return [*_block_parts("super-classes", by_step, p, peak),
+            Part.over("fades", by_step[last] - by_step[peak], expects="below",
+                      size=max(abs(by_step[peak].mean()) / 2, SMALL / 2), form=signed3, bounds=(-2.0, 2.0))], (
+        f"p < {blocks.SIGNIFICANT} in every run from step {there[0]:,} on; " if there else "at no stage p < 0.01; ") + (
+        f"largest after {peak:,} steps; " + (f"less than half of that from step {gone[0]:,} on" if gone else
+                                             f"not below half of that by step {last:,}"))
 
 
-def _row(triple):
-    return dict(zip(("mean", "low", "high"), triple))
+@claim("C18", source="v1",
+       statement="Stiffness falls with over-fitting for convolutional networks too.",
+       pages={"fig06_class_stiffness_cifar10": "CIFAR-10", "fig07_super_classes": "CIFAR-100"})
+def overfitting_loses_stiffness_of_cnns(table, figure=None):
+    """As for C3, from the stage with the lowest mean validation loss to the last stage, by sign stiffness. *Within
+    classes it falls*: it changes by −0.1 or less. *Between classes it falls*: its distance from 0 changes by −0.1 or
+    less.
+    """
+    start, _, last = _over_fitting(table)
+    shown = _published_matrices(figure)
+    *_, before, after = sorted(shown) if shown else (None, None)
+    return [
+        _change("within classes it falls", table, "within_class_sign", start, last, expects="below",
+                paper=shown and _within(shown[after]) - _within(shown[before])),
+        _change("between classes it falls", table, "between_classes_sign", start, last, expects="below",
+                towards_0=True, paper=shown and abs(_between(shown[after])) - abs(_between(shown[before]))),
+    ], f"onset after {start:,} steps, last stage {last:,}"
 
 
-def _summary(table, quantity):
-    return table[table["quantity"] == quantity]
+# Numbers of the runs
 
-
-def _through_training(table, quantity):
-    """The rows of the quantity, at initialisation and at one later stage or more."""
-    rows = _summary(table, quantity)
-    if rows["step"].nunique() < 2:
+def _steps(table):
+    """The steps of the stages, initialisation and one or more later ones."""
+    steps = sorted(table.loc[table["quantity"] == "within_class_sign", "step"].unique())
+    if len(steps) < 2:
         raise NotMeasured("no stage after initialisation was measured in any run")
-    return rows
+    return steps
+
+
+def _require_learning(table):
+    losses = _by_step(table, "train_loss")
+    if not (losses.min(axis=1) < losses.iloc[:, 0] / 2).all():
+        raise NotMeasured("the training loss of a run never fell to half of what it was at initialisation")
+
+
+def _by_step(table, quantity):
+    """A row for each seed and a column for each step."""
+    return table[table["quantity"] == quantity].pivot_table(index="seed", columns="step", values="value")
+
+
+def _level(name, table, quantity, step, **expected):
+    return Part.over(name, at_seeds(table, quantity, step), probe_error=probe_error(table, quantity, step), **expected)
+
+
+def _change(name, table, quantity, first, last, *, towards_0=False, **expected):
+    """The change from one stage to another; towards_0: of the distance from 0. The errors from the choice of probe
+    images are added as if those of the two stages were independent, which is more than they are."""
+    before, after = (at_seeds(table, quantity, step) for step in (first, last))
+    error = np.hypot(*(probe_error(table, quantity, step) for step in (first, last)))
+    values = after.abs() - before.abs() if towards_0 else after - before
+    return Part.over(name, values, probe_error=error, bounds=(-2.0, 2.0), **expected)
+
+
+def _share_positive(by_step, steps):
+    """For each run the share of training steps in which a number that changes evenly between stages is positive."""
+    values = by_step[steps].to_numpy()
+    a, b = values[:, :-1], values[:, 1:]
+    with np.errstate(invalid="ignore", divide="ignore"):
+        crossing = np.where(a != b, np.abs(a) / np.abs(a - b), 0)
+    share = np.where(a > 0, np.where(b > 0, 1, crossing), np.where(b > 0, 1 - crossing, 0))
+    lengths = np.diff(steps)
+    return (share * lengths).sum(1) / lengths.sum()
+
+
+def _through_training(by_step, steps):
+    """For each run the mean over training steps."""
+    return trapezoid(by_step[steps].to_numpy(), steps, axis=1) / (steps[-1] - steps[0])
+
+
+def _agreement(name, cells, **expected):
+    """In what share of cases two runs give a pair of classes the same sign; its error by leaving one run out."""
+    signs = np.sign(cells.pivot(index="seed", columns=["class_a", "class_b"], values="value").to_numpy())
+    alike = {(a, b): (signs[a] == signs[b]).mean() for a, b in combinations(range(len(signs)), 2)}
+    if len(signs) < 3:
+        return Part(name, np.mean(list(alike.values())) if alike else np.nan, np.nan, len(signs) - 1, **expected)
+    without = [np.mean([value for pair, value in alike.items() if run not in pair]) for run in range(len(signs))]
+    error = np.sqrt((len(signs) - 1) * np.var(without))
+    return Part(name, float(np.mean(list(alike.values()))), float(error), len(signs) - 1, **expected)
+
+
+def _over_fitting(table):
+    """The steps of the onset of over-fitting, of the stage halfway to the last, and of the last."""
+    first, *_, last = steps = _steps(table)
+    start = onset(table)
+    if start in (first, last):
+        raise NotMeasured("the validation loss is lowest at the first or the last stage: the runs do not over-fit")
+    return start, min((step for step in steps if step > start), key=lambda step: abs(step - (start + last) / 2)), last
+
+
+def _divided(tested, division):
+    """Of the sign: the difference by run and step, and the largest p of a run by step."""
+    rows = tested[(tested["kind"] == "sign") & (tested["division"] == division)]
+    return rows.pivot(index="seed", columns="step", values="value"), rows.groupby("step")["p"].max()
+
+
+def _block_parts(division, by_step, p, step):
+    first = min(by_step)
+    return [Part.over(f"{division}: grown", by_step[step] - by_step[first], size=SMALL, form=signed3,
+                      bounds=(-2.0, 2.0)),
+            Part(f"{division}: not by chance, p", float(p[step]), 0.0, 1, expects="below", none=blocks.SIGNIFICANT,
+                 size=0.0, bounds=(0.0, 1.0), form="{:.4f}".format)]
 
 
 def _at_losses(table):
@@ -368,8 +416,96 @@ def _at_losses(table):
     return rows
 
 
-def _by_loss(rows):
-    """Intervals by data set and training loss, as text: mnist +0.07 [+0.05, +0.09] at loss 0.3, ...; ..."""
-    return "; ".join(
-        dataset + " " + ", ".join(f"{interval(row)} at loss {row['target_loss']:g}" for _, row in group.iterrows())
-        for dataset, group in rows.groupby("dataset", sort=False))
+def _domains_by_rate(table, chosen, figure):
+    sizes = domain_sizes(table)
+    sizes = _at_losses(sizes[(sizes["quantity"] == "stiff_domain_size_sign") & sizes["space"].map(chosen)])
+    shown = _published_domains(figure, chosen)
+    parts = []
+    for (dataset, loss), rows in sizes.groupby(["dataset", "target_loss"], sort=False):
+        order = rows.groupby(["seed", "space"]).apply(
+            lambda run: rank_correlation(run["learning_rate"], run["value"]) if run["learning_rate"].nunique() > 1
+            else np.nan, include_groups=False)
+        parts.append(Part.over(f"{dataset}, loss {loss:g}", order.groupby("seed").mean(), size=ORDERED,
+                               paper=shown.get((dataset, loss))))
+    endless = np.isinf(sizes["value"])
+    return parts, f"{endless.sum()} of {len(endless)} curves never fall to zero"
+
+
+def _small_errors(tables, sizes):
+    parts = []
+    for name, table in tables.items():
+        classes = int(table["class_a"].max()) + 1
+        errors = probe_errors(table)
+        errors = errors[(errors["kind"] == "sign") & (errors["probe_images"] == sizes.get(classes))]
+        if errors.empty:
+            raise NotMeasured(f"{name}: no errors of a probe set of {sizes.get(classes)} images are stored")
+        for summary in SUMMARIES:
+            largest = errors[errors["summary"] == summary].groupby("seed")["value"].max()
+            parts.append(Part.over(f"{name}, {sizes[classes]:,} images, {WORDS[summary]}", largest, expects="below",
+                                   none=SMALL, size=0.0, bounds=(0.0, 2.0), form="{:.3f}".format))
+    return parts
+
+
+def _difference(name, a, b):
+    """The mean of a minus that of b, with the error and the degrees of freedom of Welch's test."""
+    squares = [values.var(ddof=1) / len(values) for values in (a, b)]
+    whole = sum(squares)
+    df = whole**2 / sum(s**2 / (len(v) - 1) for s, v in zip(squares, (a, b))) if whole else min(len(a), len(b)) - 1
+    return Part(name, float(a.mean() - b.mean()), float(whole**0.5), float(df), size=SMALL, bounds=(-2.0, 2.0))
+
+
+# Numbers of the paper
+
+def _published_matrices(figure):
+    return None if figure is None else published.matrices(figure)
+
+
+def _within(C):
+    return float(np.diagonal(C).mean())
+
+
+def _apart(C):
+    return C[~np.eye(len(C), dtype=bool)]
+
+
+def _between(C):
+    return float(_apart(C).mean())
+
+
+def _published_over_fitting():
+    """The changes in Figure 2 from its marked onset to its last stage; self-pairs are counted there."""
+    curves = published.curves(2)
+    marked = curves.loc[curves["series"] == "overfitting line", "x"].iloc[0]
+
+    def ends(series):
+        line = curves[curves["series"] == series].set_index("x")["y"]
+        return line.iloc[abs(line.index - marked).argmin()], line.iloc[-1]
+
+    within, between = ends("same class"), ends("different class")
+    return {"within": within[1] - within[0], "between": abs(between[1]) - abs(between[0])}
+
+
+def _published_by_rate(figure):
+    """Figure 8: for each data set and training loss, between-class stiffness by rate."""
+    if figure is None:
+        return {}
+    curves = published.curves(figure)
+    return {(_dataset(panel), float(series.partition("=")[2])): rows.set_index("x")["y"].sort_index()
+            for (panel, series), rows in curves.groupby(["panel", "series"])}
+
+
+def _published_domains(figure, chosen):
+    """Figure 10: for each data set, at its training loss, the mean rank correlation of the size with the rate."""
+    if figure is None:
+        return {}
+    curves = published.curves(figure)
+    curves = curves[curves["series"].str.removesuffix(" space").map(chosen)]
+    order = curves.groupby(["panel", "series"]).apply(lambda line: rank_correlation(line["x"], line["y"]),
+                                                      include_groups=False)
+    return {(_dataset(panel), published.DOMAIN_LOSS): float(value)
+            for panel, value in order.groupby("panel").mean().items()}
+
+
+def _dataset(panel):
+    """The data set of a panel, as this book names it."""
+    return name_of("fashion_mnist" if "FASHION" in panel else "mnist")

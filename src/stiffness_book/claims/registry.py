@@ -3,7 +3,11 @@
 import functools
 import inspect
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+from stiffness_book.claims.parts import Part, outcomes
+from stiffness_book.claims.parts import verdict as verdict_on
+from stiffness_book.words import signed
 
 CLAIMS = {}
 
@@ -14,11 +18,24 @@ class NotMeasured(Exception):
 
 @dataclass(frozen=True)
 class Verdict:
-    """One claim judged on one page: what was measured, and the verdict."""
+    """One claim judged on one page."""
 
     claim: str
-    measured: str
-    verdict: str  # reproduced, partly, not reproduced, opposite or not measured
+    verdict: str  # reproduced, answered, partly, undecided, not reproduced, opposite or not measured
+    parts: tuple[Part, ...] = ()
+    note: str = ""  # what was measured beside the parts, or why nothing was
+
+    @property
+    def held(self):
+        """How many parts hold, in words; empty where all or none do."""
+        held = outcomes(self.parts).count("holds")
+        return f"{held} of {len(self.parts)} parts" if self.verdict == "partly" else ""
+
+    @property
+    def measured(self):
+        """Each part with its number, its interval, the paper's number and its outcome, as text."""
+        told = [f"{part.name}: {in_words(part)}: {outcome}" for part, outcome in zip(self.parts, outcomes(self.parts))]
+        return ". ".join(filter(None, ["; ".join(told), self.note]))
 
 
 @dataclass(frozen=True)
@@ -26,6 +43,8 @@ class Claim:
     """A claim of a paper, and the rule that judges it.
 
     pages: the notebooks that judge it, the main one first, each with the data set that it is judged on, in words.
+    question: the paper asks, and does not claim. before: the verdict by the rule that this book had first, by page;
+    changed: why the rule was replaced.
     """
 
     id: str
@@ -33,37 +52,66 @@ class Claim:
     statement: str
     rule: str
     pages: dict[str, str]
+    question: bool = False
+    before: dict[str, str] = field(default_factory=dict)
+    changed: str = ""
 
     def key(self, page):
         """The name under which the page glues its verdict: C1 on the main page, C1-fig05 on another."""
         return self.id if page == next(iter(self.pages)) else f"{self.id}-{page.split('_')[0]}"
 
 
-def claim(id, *, source, statement, pages):
-    """Registers the decorated rule, whose docstring the page prints. The rule returns (measured, held, opposite).
-
-    measured: text; held: whether each part of the claim holds; opposite: whether the opposite was measured. The
-    decorated function returns a `Verdict`: reproduced if all parts hold, partly if some do.
+def claim(id, *, source, statement, pages, question=False, before=None, changed=""):
+    """Registers the decorated rule, whose docstring the page prints. The rule returns a list of `Part`, or such a list
+    and a note. The decorated function returns a `Verdict`.
     """
     def register(rule):
         if id in CLAIMS:
             raise ValueError(f"claim {id} is registered twice")
-        CLAIMS[id] = Claim(id, source, statement, inspect.getdoc(rule), pages)
+        CLAIMS[id] = Claim(id, source, statement, inspect.getdoc(rule), pages, question, before or {}, changed)
 
         @functools.wraps(rule)
         def judge(*arguments, **named):
             try:
-                measured, held, opposite = rule(*arguments, **named)
+                found = rule(*arguments, **named)
             except NotMeasured as reason:
-                return Verdict(id, str(reason), "not measured")
-            held = list(held)
-            verdict = ("opposite" if opposite else "reproduced" if all(held) else "partly" if any(held)
-                       else "not reproduced")
-            return Verdict(id, measured, verdict)
+                return Verdict(id, "not measured", note=str(reason))
+            parts, note = found if isinstance(found, tuple) else (found, "")
+            return Verdict(id, verdict_on(parts, question=question)[0], tuple(parts), note)
 
         return judge
 
     return register
+
+
+def in_words(part):
+    """A part's number with its interval, and the paper's, as text: +0.22 [+0.15, +0.29], the paper +0.24."""
+    mean, low, high = ("unknown" if value != value else part.form(value) for value in (part.mean, *part.interval))
+    inside = "no run differs" if part.at_a_bound else f"{low}, {high}"
+    paper = "" if part.paper is None else f", the paper {part.form(part.paper)}"
+    return f"{mean} [{inside}]{paper}"
+
+
+def picture(part, width=150, height=22):
+    """A part's number and interval as a small SVG: the line of no effect, the interval, our mean, the paper's ring."""
+    low, high = part.interval
+    values = [value for value in (part.mean, low, high, part.none, part.paper) if value is not None and value == value]
+    start, end = min(*values, part.none - part.size), max(*values, part.none + part.size)
+    room = 0.06 * (end - start)
+
+    def x(value):
+        return round(6 + (width - 12) * (value - start + room) / (end - start + 2 * room), 1)
+
+    middle = height / 2
+    marks = [f'<line class="none" x1="{x(part.none)}" x2="{x(part.none)}" y1="1" y2="{height - 1}"/>']
+    if low == low:
+        marks.append(f'<line class="interval" x1="{x(low)}" x2="{x(high)}" y1="{middle}" y2="{middle}"/>')
+    if part.mean == part.mean:
+        marks.append(f'<circle class="ours" cx="{x(part.mean)}" cy="{middle}" r="4"/>')
+    if part.paper is not None:
+        marks.append(f'<circle class="paper" cx="{x(part.paper)}" cy="{middle}" r="5"/>')
+    return (f'<svg class="effect" viewBox="0 0 {width} {height}" width="{width}" height="{height}" role="img" '
+            f'aria-label="{in_words(part)}; no effect would be {signed(part.none)}">{"".join(marks)}</svg>')
 
 
 def in_order():
@@ -73,9 +121,9 @@ def in_order():
 
 def scorecard():
     """The scorecard's table as Markdown: a row for each claim and page, with what the notebook has glued; what was
-    measured is folded."""
-    lines = [":::{list-table}", ":header-rows: 1", ":widths: 20 60 20", ":class: scorecard", ""]
-    lines += _row("verdict", "claim", "where")
+    measured, and how the verdict was before the rule was replaced, are folded."""
+    lines = [":::{list-table}", ":header-rows: 1", ":widths: 16 46 26 12", ":class: scorecard", ""]
+    lines += _row("verdict", "claim", "one number, and the paper’s", "where")
     for one in in_order():
         for page, data in one.pages.items():
             notebook = f"../notebooks/{page}.ipynb"
@@ -85,9 +133,12 @@ def scorecard():
             name = f"Figure {number[1]}" if number else page.replace("_", " ").capitalize()
             lines += _row(f"{{glue:any}}`{notebook}::{one.key(page)}-verdict`",
                           f"**{one.id}**, {one.source}: {statement}",
+                          f"{{glue:any}}`{notebook}::{one.key(page)}-number`",
                           f"[{name}]({notebook}), [its runs]({notebook}#the-runs)")
-            lines[-1:-1] = ["", "    ```{dropdown} What was measured",
-                            f"    {{glue:any}}`{notebook}::{one.key(page)}-measured`", "    ```"]
+            before = [] if page not in one.before else [
+                "", f"    By the first rule: *{one.before[page]}*. {one.changed}"]
+            lines[-2:-2] = ["", "    ```{dropdown} What was measured",
+                            f"    {{glue:any}}`{notebook}::{one.key(page)}-measured`", *before, "    ```"]
     return "\n".join([*lines, ":::"])
 
 
