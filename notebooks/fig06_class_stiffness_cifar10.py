@@ -38,7 +38,9 @@ from stiffness_book.class_figure import ClassFigure
 
 parameters = page.start()
 figure = ClassFigure.of("Figure 6", figures.class_stiffness(**parameters))
-verdicts = claims.within_class_positive(figure.table), claims.between_classes_grows(figure.table)
+shown = 6 if dataset == "cifar10" else None  # the figure of the paper
+verdicts = [claims.within_class_positive(figure.table, shown), claims.between_classes_grows(figure.table, shown),
+            claims.overfitting_loses_stiffness_of_cnns(figure.table, shown)]
 page.answer(texts.help_between_classes(figure.dataset, figure.table), *verdicts)
 
 # %% [markdown]

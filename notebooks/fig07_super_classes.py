@@ -46,7 +46,7 @@ tested = blocks.through_training(table, super_classes, living)
 by_sign = blocks.stages(tested)
 agreement = blocks.agreement(table, super_classes)
 verdicts = [claims.super_class_blocks(tested, provenance["split_sizes"][0]["train"] // batch_size),
-            claims.super_classes_appear_and_fade(tested)]
+            claims.super_classes_appear_and_fade(tested), claims.overfitting_loses_stiffness_of_cnns(table)]
 page.answer(texts.super_classes_help_more(by_sign), *verdicts)
 
 # %% [markdown]
@@ -122,6 +122,7 @@ page.found(verdicts[0])
 
 # %% tags=["hide-input"]
 page.found(verdicts[1])
+page.found(verdicts[2], "fig07_super_classes")
 
 # %% tags=["hide-input"]
 page.say(texts.strongest_super_classes(by_sign, matrices, super_classes, agreement), texts.validation_at_the_end(table))

@@ -38,7 +38,7 @@ parameters = page.start()
 experiments = figures.at_equal_loss(**parameters)
 table, provenance = page.runs(experiments, "dataset", "learning_rate")
 stops = summaries.stops(table, named(losses))
-verdict = claims.higher_rate_is_stiffer(table)
+verdict = claims.higher_rate_is_stiffer(table, 8)
 page.answer(texts.stiffer_at_a_tenfold_rate(table), verdict)
 
 # %% [markdown]

@@ -39,8 +39,8 @@ table = table[table["target_loss"].notna()]
 sizes = summaries.domain_sizes(table)
 medians = summaries.medians(sizes, ["dataset", "target_loss", "learning_rate", "space", "quantity"])
 layers = [space for space in sizes["space"].unique() if space != "input"]
-verdict = claims.domain_grows_with_rate(table)
-page.answer("**Do stiff domains grow with the learning rate?**", verdict)
+verdicts = claims.domain_grows_with_rate(table, 10), claims.layer_domains_grow_with_rate(table, 10)
+page.answer("**Do stiff domains grow with the learning rate?**", *verdicts)
 
 # %% [markdown]
 # ## In input space, by both definitions
@@ -90,7 +90,8 @@ charts.domain_sizes_against_rate(medians, [(space, "critical_length_cosine", spa
 
 # %% tags=["hide-input"]
 page.say(texts.not_reached(summaries.stops(table, named(losses)), seeds))
-page.found(verdict)
+for verdict in verdicts:
+    page.found(verdict)
 page.say(texts.sizes_against_rate(sizes))
 
 # %% [markdown]

@@ -38,8 +38,8 @@ tables, provenances = {}, {}
 for name, runs in named(experiments).items():
     tables[name], provenances[name] = page.runs(runs)
 errors = pd.concat([summaries.probe_errors(table).assign(data=name) for name, table in tables.items()])
-verdict = claims.probe_images_suffice(tables)
-page.answer("**Are 500 images enough?**", verdict)
+verdicts = claims.probe_images_suffice(tables), claims.first_probe_sets_suffice(tables)
+page.answer("**Are 500 images enough?**", *verdicts)
 
 # %% [markdown]
 # ## The error against the number of images
@@ -77,7 +77,8 @@ page.say(spread)
 # ## What was found
 
 # %% tags=["hide-input"]
-page.found(verdict)
+for verdict in verdicts:
+    page.found(verdict)
 page.say(
     f"{images_matter_more} An interval over seeds does not contain what the choice of images does, as all runs are "
     "measured on the same ones.")

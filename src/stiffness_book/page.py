@@ -9,7 +9,7 @@ from IPython.display import HTML, Markdown, display
 
 from stiffness_book import store, sweep
 from stiffness_book.charts import look
-from stiffness_book.claims import CLAIMS
+from stiffness_book.claims import CLAIMS, in_words, outcomes, picture
 from stiffness_book.figures import assignments
 from stiffness_book.words import name_of
 
@@ -121,7 +121,7 @@ def front(name, shown):
 def answer(text, *verdicts):
     """Shows a page's answer at its beginning: a sentence, and the claims with their verdicts."""
     say(text)
-    lines = [f"<p>{_badge(verdict.verdict)} {escape(verdict.claim)}: {escape(CLAIMS[verdict.claim].statement)}</p>"
+    lines = [f"<p>{_badge(verdict)} {escape(verdict.claim)}: {escape(CLAIMS[verdict.claim].statement)}</p>"
              for verdict in verdicts]
     display(HTML(f'<div class="answer">{"".join(lines)}</div>'))
 
@@ -132,18 +132,25 @@ def found(verdict, page=None):
     page: the notebook's name, where more than one judges the claim; by default the claim's main page.
     """
     claim = CLAIMS[verdict.claim]
-    measured, rule = (escape(text, quote=False) for text in (verdict.measured, claim.rule))
-    display(Markdown(f"**{claim.id}: {verdict.verdict}.** {escape(claim.statement, quote=False)}\n\n"
-                     f"<details class=\"verdict-details\">\n<summary>What was measured, and the rule</summary>\n\n"
-                     f"*Measured:* {measured}.\n\n*The rule.* {rule}\n\n</details>"))
+    lines = [f"| {escape(part.name, quote=False)} | {escape(in_words(part), quote=False)} | {outcome} |"
+             for part, outcome in zip(verdict.parts, outcomes(verdict.parts))]
+    table = "\n".join(["| part | measured | |", "|---|---|---|", *lines]) if lines else ""
+    note = escape(f"{verdict.note[:1].upper()}{verdict.note[1:]}.", quote=False) if verdict.note else ""
+    word = ", ".join(filter(None, [verdict.verdict, verdict.held]))
+    display(Markdown(f"**{claim.id}: {word}.** {escape(claim.statement, quote=False)}\n\n"
+                     '<details class="verdict-details">\n<summary>What was measured, and the rule</summary>\n\n'
+                     f"{table}\n\n{note}\n\n*The rule.* {escape(claim.rule, quote=False)}\n\n</details>"))
     name = claim.key(page or next(iter(claim.pages)))
     glue(f"{name}-measured", HTML(escape(verdict.measured)))
-    glue(f"{name}-verdict", HTML(_badge(verdict.verdict)))
+    glue(f"{name}-verdict", HTML(_badge(verdict)))
+    number = "".join(f"{escape(part.name)}: {picture(part)} {escape(in_words(part))}" for part in verdict.parts[:1])
+    glue(f"{name}-number", HTML(number or "none"))
 
 
 def _badge(verdict):
-    """A verdict as a word with its colour."""
-    return f'<span class="verdict {verdict.replace(" ", "-")}">{verdict}</span>'
+    """A verdict as a word with its colour, and how many parts hold."""
+    held = f" <small>{verdict.held}</small>" if verdict.held else ""
+    return f'<span class="verdict {verdict.verdict.replace(" ", "-")}">{verdict.verdict}</span>{held}'
 
 
 def glue(name, shown):

@@ -122,7 +122,7 @@ class Saved:
         fs, place = fsspec.core.url_to_fs(self.path)
         try:
             with np.load(io.BytesIO(fs.cat_file(place))) as kept:
-                about = json.loads(kept["about"].item())
+                about = json.loads(kept["about"].tobytes())
                 arrays = [kept[f"array_{number}"] for number in range(len(kept.files) - 1)]
         except FileNotFoundError:
             return None
@@ -138,7 +138,8 @@ class Saved:
         """facts: whatever JSON can hold."""
         about = json.dumps({"of": self.of, "elapsed": self.elapsed, "facts": facts}, default=lambda value: value.item())
         file = io.BytesIO()
-        np.savez(file, about=np.array(about), **{f"array_{number}": array for number, array in enumerate(arrays)})
+        arrays = {f"array_{number}": array for number, array in enumerate(arrays)}
+        np.savez(file, about=np.frombuffer(about.encode(), np.uint8), **arrays)
         _write(self.path, file.getvalue())
 
     def remove(self):

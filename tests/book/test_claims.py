@@ -6,21 +6,18 @@ import pytest
 from scipy import stats
 from tables import (
     LOSSES,
-    PAIRS,
     RATES,
     STEPS,
     both_precisions,
-    by_kind,
     growth,
     matrix,
-    networks,
     probes,
     spaces,
     sweep,
     table,
 )
 
-from stiffness_book import claims, summaries, words
+from stiffness_book import claims, summaries
 
 
 def test_interval_is_students():
@@ -50,19 +47,12 @@ def test_loss_curves_are_geometric():
     assert row["mean"] == pytest.approx(1) and row["low"] * row["high"] == pytest.approx(1) and row["low"] > 0
 
 
-@pytest.mark.parametrize("within, verdict", [
-    ((0.9, 0.8, 0.7), "reproduced"), ((0.0, 0.8, 0.7), "partly"), ((0.9, 0.0, 0.0), "partly"),
-    ((0.0, 0.0, 0.0), "not reproduced"), ((-0.9, -0.8, -0.7), "opposite")])
-def test_verdict_of_c1(within, verdict):
-    judged = claims.within_class_positive(table(lambda step, _: matrix(within[STEPS.index(step)], 0)))
-    assert judged.verdict == verdict and judged.claim == "C1"
-
-
 def test_claims_are_registered_once_in_order_with_their_rules():
     assert [one.id for one in claims.in_order()] == [
-        "C1", "C2", "C3", "C4", "C5", "C6", "C7", "C8", "C12", "C14", "C15"]
+        "C1", "C2", "C3", "C4", "C5", "C6", "C7", "C8a", "C8b", "C12a", "C12b", "C14", "C15", "C18"]
     for one in claims.in_order():
-        assert one.rule.split("- reproduced: ")[1] and one.statement.endswith(".") and one.pages
+        assert one.rule and one.statement.endswith("?" if one.question else ".") and one.pages
+        assert set(one.before) <= set(one.pages) and bool(one.before) == bool(one.changed)
         assert one.key(next(iter(one.pages))) == one.id
     with pytest.raises(ValueError, match="claim C1 is registered twice"):
         claims.claim("C1", source="", statement="", pages={})(lambda table: None)
@@ -73,32 +63,6 @@ def test_the_scorecard_has_a_row_for_each_claim_and_page():
     assert card.count("* - ") == 1 + sum(len(one.pages) for one in claims.in_order())
     assert all(one.statement in card for one in claims.in_order())
     assert "fig05_class_stiffness_fashion.ipynb::C1-fig05-verdict" in card
-
-
-@pytest.mark.parametrize("random_start, last, verdict", [
-    (True, 0.6, "reproduced"), (False, 0.6, "partly"), (True, -0.6, "opposite"), (False, 0.1, "not reproduced")])
-def test_verdict_of_c2(random_start, last, verdict):
-    def at(step, seed):
-        start = np.random.default_rng(seed).choice([-0.3, 0.3], (4, 4)) if random_start else matrix(1, 0.1)
-        return start if step == 0 else matrix(1, last)
-
-    made = table(at)
-    if verdict == "not reproduced":  # consistent from the start, no growth, and then no class pair that is positive
-        made.loc[(made["step"] == STEPS[-1]) & (made["quantity"] == "class_stiffness_sign"), "value"] = -0.5
-    assert claims.between_classes_grows(made).verdict == verdict
-
-
-@pytest.mark.parametrize("between, verdict", [
-    ((0, -0.1, -0.5), "reproduced"), ((0, 0.4, -0.5), "partly"), ((0, 0, 0), "partly"), ((0, 0, 0.5), "opposite"),
-    ((0, 0.5, 0), "not reproduced")])
-def test_verdict_of_c4(between, verdict):
-    judged = claims.permuted_labels_negative(table(lambda step, _: matrix(1, between[STEPS.index(step)])))
-    assert judged.verdict == verdict
-
-
-def test_measured_numbers_are_those_of_the_table():
-    judged = claims.permuted_labels_negative(table(lambda step, _: matrix(1, -step / 200)))
-    assert judged.measured.startswith("−0.50 [−0.52, −0.48] after 100 steps")
 
 
 def test_class_matrices_of_a_table():
@@ -113,91 +77,15 @@ def test_both_precisions_of_the_sign():
         "within_class_sign": 0.4, "between_classes_sign": 0.2, "train_loss": 0.1}
 
 
-@pytest.mark.parametrize("within, between, verdict", [
-    ((0.9, 0.5), (0.4, 0.1), "reproduced"), ((0.9, 0.5), (0.4, 0.6), "partly"), ((0.9, 0.9), (0.4, 0.4), "partly"),
-    ((0.5, 0.9), (0.1, 0.4), "opposite"), ((0.9, 0.9), (0.1, 0.4), "not reproduced")])
-def test_verdict_of_c3(within, between, verdict):
-    # before the onset, at step 10, both are far lower, which must not count
-    stages = table(lambda step, seed: {0: matrix(-1, -1)}.get(step, matrix(
-        within[step == 100] + 0.02 * (step == 100) * (-1) ** seed,
-        between[step == 100] + 0.02 * (step == 100) * (-1) ** seed)))
-    losses = pd.DataFrame([{"step": step, "seed": seed, "quantity": "validation_loss", "value": loss}
-                           for step, loss in zip(STEPS, (2.3, 0.5, 0.9)) for seed in range(5)])
-    both = pd.concat([pd.concat([stages, losses]).assign(dataset=name) for name in ("a", "b")])
-    assert summaries.onset(losses) == 10
-    judged = claims.overfitting_loses_stiffness(both)
-    assert judged.verdict == verdict and "a, onset after 10 steps, last stage 100" in judged.measured
-
-
-def test_c3_without_over_fitting():
-    losses = pd.DataFrame([{"step": step, "seed": seed, "quantity": "validation_loss", "value": 1 / (1 + step)}
-                           for step in STEPS for seed in range(5)])
-    falling = table(lambda step, _: matrix(1 - step / 200, 0.5 - step / 200))
-    judged = claims.overfitting_loses_stiffness(pd.concat([falling, losses]).assign(dataset="a"))
-    assert judged.verdict == "not reproduced" and "onset after 100 steps, last stage 100" in judged.measured
-
-
-@pytest.mark.parametrize("slopes, verdict", [
-    ({"a": 0.1, "b": 0.2}, "reproduced"), ({"a": 0.1, "b": -0.2}, "partly"), ({"a": -0.1, "b": -0.2}, "opposite"),
-    ({"a": 0, "b": 0}, "not reproduced"), ({"a": 0, "b": -0.2}, "not reproduced")])
-def test_verdict_of_c6(slopes, verdict):
-    judged = claims.higher_rate_is_stiffer(sweep(growth(slopes)))
-    assert judged.verdict == verdict
-    assert judged.measured.startswith(f"change per tenfold rate: a {words.signed(slopes['a'])} [")
-
-
-def test_c6_where_losses_were_not_reached():
+def test_where_losses_were_not_reached():
     made = sweep(growth({"a": 0.1, "b": 0.2}))
     few = made[(made["target_loss"] > 0.1) | (made["dataset"] == "a") | (made["learning_rate"] < 5e-4)]
     judged = claims.higher_rate_is_stiffer(few)
-    assert judged.verdict == "partly" and judged.measured.endswith("unknown [unknown, unknown] at loss 0.1")
+    assert judged.verdict == "partly" and "rises (b, loss 0.1): +0.00" in judged.measured  # of a single rate
     stops = summaries.stops(few.assign(quantity="train_loss", value=few["target_loss"] - 0.01),
                             {"a": LOSSES, "b": LOSSES})
     assert len(stops) == 12 and stops.query("runs == 0")[["dataset", "target_loss"]].values.tolist() == [["b", 0.1]] * 2
     assert stops["loss"].iloc[0] == pytest.approx(0.29) and stops["step"].iloc[0] == 100
-
-
-def depth(space):
-    return {"input": 0, "layer 1": 1, "layer 2": 2, "layer 3": 3, "logits": 4}[space]
-
-
-def shrinking(space, _):
-    return 1 - 0.2 * depth(space)
-
-
-@pytest.mark.parametrize("stiffness_at, size_at, verdict", [
-    (lambda *_: 0.5, shrinking, "reproduced"), (lambda *_: 0.5, lambda *_: 0.3, "partly"),
-    (lambda space, _: -0.5 if space == "logits" else 0.5, shrinking, "partly"),
-    (lambda *_: 0.5, lambda space, _: 0.2 * depth(space), "opposite"),
-    (lambda *_: -0.5, lambda *_: 0.3, "not reproduced")])
-def test_verdict_of_c7(stiffness_at, size_at, verdict):
-    assert claims.near_pairs_are_stiff(spaces(stiffness_at, size_at)).verdict == verdict
-
-
-def test_c7_tells_where_stiffness_ceases_and_which_curves_never_do():
-    made = spaces(lambda _, distance: 0.5 if distance < 0.05 else -0.5, lambda space, _: np.nan)
-    judged = claims.near_pairs_are_stiff(made)
-    assert "positive in input below 0.05, layer 1 below 0.05" in judged.measured
-    assert "stiff domain's size +0.00 [+0.00, +0.00]; 15 of 15 curves never fall to zero" in judged.measured
-    everywhere = claims.near_pairs_are_stiff(spaces(lambda *_: 0.5, shrinking)).measured
-    assert "positive in input at any, layer 1 at any" in everywhere and "0 of 15 curves" in everywhere
-
-
-@pytest.mark.parametrize("size_at, verdict", [
-    (lambda _, rate: 300 * rate, "reproduced"), (lambda _, rate: np.nan if rate > 5e-3 else rate, "reproduced"),
-    (lambda _, rate: 0.5 - 30 * rate, "opposite"), (lambda *_: 0.5, "not reproduced"),
-    (lambda *_: np.nan, "not reproduced")])
-def test_verdict_of_c8(size_at, verdict):
-    made = spaces(lambda *_: 0.5, size_at, rates=RATES)
-    judged = claims.domain_grows_with_rate(made)
-    assert judged.verdict == verdict and "In the layers: above 0 in" in judged.measured
-
-
-def test_c8_in_one_of_the_data_sets():
-    made = spaces(lambda *_: 0.5, lambda _, rate: 30 * rate, rates=RATES)
-    flat = (made["dataset"] == "b") & (made["quantity"] == "stiff_domain_size_sign")
-    made.loc[flat, "value"] = 0.5
-    assert claims.domain_grows_with_rate(made).verdict == "partly"
 
 
 def test_sizes_have_no_gaps():
@@ -227,26 +115,6 @@ def test_rank_correlation_counts_infinity_as_largest():
     assert summaries.slope_per_decade([1, 10, 100], [0, 2, 4]) == pytest.approx(2)
 
 
-@pytest.mark.parametrize("within, between, verdict", [
-    (by_kind(0.9, 0.5), by_kind(0.4, 0.1), "reproduced"), (by_kind(0.9, 0.5), by_kind(0.1, 0.1), "partly"),
-    (by_kind(0.9, 0.5), lambda network, loss: 0.4 if network == "cnn-1" else 0.2, "partly"),
-    (by_kind(0.5, 0.9), by_kind(0.1, 0.4), "opposite"), (by_kind(0.5, 0.5), by_kind(0.1, 0.4), "not reproduced"),
-    (by_kind(1, 1), by_kind(0.1, 0.1), "not reproduced")])
-def test_verdict_of_c14(within, between, verdict):
-    judged = claims.locality_stiffens(networks(within, between), PAIRS)
-    assert judged.verdict == verdict and "of 4 comparisons" in judged.measured
-
-
-def test_c14_where_losses_were_not_reached():
-    made = networks(by_kind(0.9, 0.5), by_kind(0.4, 0.1))
-    one_left = made[(made["network"] != "fc-2") | (made["target_loss"] > 0.1) | (made["seed"] == 0)]
-    judged = claims.locality_stiffens(one_left, PAIRS)
-    assert judged.verdict == "reproduced" and "3 of 3 comparisons" in judged.measured
-    assert judged.measured.endswith("2 comparisons lack runs that reached the loss")
-    nothing = claims.locality_stiffens(made[made["seed"] == 0], PAIRS)
-    assert nothing.verdict == "not reproduced" and "0 of 0 comparisons" in nothing.measured
-
-
 def test_difference_is_welchs():
     a, b = [1.0, 2.0, 4.0], [0.0, 0.5]
     mean, low, high = summaries.difference_and_interval(a, b)
@@ -255,23 +123,6 @@ def test_difference_is_welchs():
     assert summaries.difference_and_interval([1, 1], [1, 1]) == (0, 0, 0)
     assert np.isnan(summaries.difference_and_interval([1], [1, 2])[1:]).all()
     assert np.isnan(summaries.difference_and_interval([], [1, 2])).all()
-
-
-@pytest.mark.parametrize("first, second, verdict", [
-    (0.01, 0.02, "reproduced"), (0.01, 0.03, "partly"), (0.03, 0.03, "opposite"),
-    (None, 0.03, "not reproduced")])
-def test_verdict_of_c12(first, second, verdict):
-    tables = {"a": probes(lambda step, _: first or 0.01 + 0.04 * (step > 0)), "b": probes(lambda *_: second)}
-    judged = claims.probe_images_suffice(tables)
-    assert judged.verdict == verdict and "500 images of b: at most" in judged.measured
-
-
-def test_c12_tells_the_largest_error_of_each_summary():
-    made = probes(lambda step, summary: 0.01 if summary == "within_class" and step else 0.005)
-    judged = claims.probe_images_suffice({"a": made})
-    assert judged.measured == "500 images of a: at most ±0.020 within classes and ±0.010 between them"
-    unknown = claims.probe_images_suffice({"a": made, "b": made.iloc[:0]})
-    assert unknown.verdict == "partly" and unknown.measured.endswith("b: unknown")
 
 
 def test_errors_are_half_the_interval():

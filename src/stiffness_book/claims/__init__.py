@@ -16,8 +16,8 @@ from stiffness_book.claims.fort_v1 import (
     super_classes_appear_and_fade,
     within_class_positive,
 )
-from stiffness_book.claims.parts import SMALL
-from stiffness_book.claims.registry import CLAIMS, claim, in_order, picture, scorecard
+from stiffness_book.claims.parts import SMALL, outcomes
+from stiffness_book.claims.registry import CLAIMS, claim, in_order, in_words, picture, scorecard
 
 __all__ = [
     "CLAIMS",
@@ -28,9 +28,11 @@ __all__ = [
     "first_probe_sets_suffice",
     "higher_rate_is_stiffer",
     "in_order",
+    "in_words",
     "layer_domains_grow_with_rate",
     "locality_stiffens",
     "near_pairs_are_stiff",
+    "outcomes",
     "overfitting_loses_stiffness",
     "overfitting_loses_stiffness_of_cnns",
     "permuted_labels_negative",

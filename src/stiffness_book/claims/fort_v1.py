@@ -41,8 +41,8 @@ def within_class_positive(table, figure=None):
     that between classes by 0.1 or more, as positive values within classes
     [can be expected of any network](../book/method.md). A network whose training loss never halves is not judged.
     """
-    _require_learning(table)
     first, *_ = steps = _steps(table)
+    _require_learning(table)
     within, between = (_by_step(table, f"{summary}_sign") for summary in SUMMARIES)
     shown = _published_matrices(figure)
     return [
@@ -65,8 +65,8 @@ def between_classes_grows(table, figure=None):
     cases, by 0.1 or more (the interval is the jackknife's over runs). A network whose training loss never halves is not
     judged.
     """
-    _require_learning(table)
     first, *_, last = _steps(table)
+    _require_learning(table)
     cells = table[(table["quantity"] == "class_stiffness_sign") & (table["class_a"] < table["class_b"])]
     positive = (cells["value"] > 0).where(cells["step"] == last).groupby(cells["seed"]).mean()
     shown = _published_matrices(figure)
@@ -203,7 +203,8 @@ def near_pairs_are_stiff(table):
     sizes = sizes[(sizes["quantity"] == "stiff_domain_size_sign") & sizes["space"].str.startswith("layer ")]
     sizes = sizes.assign(depth=sizes["space"].str.removeprefix("layer ").astype(int))
     parts, told = [], []
-    for dataset, rows in nearest.groupby("dataset", sort=False):
+    for dataset in table["dataset"].unique():
+        rows = nearest[nearest["dataset"] == dataset]
         for pairs, words in (("all", "all pairs"), ("within_class", "pairs of one class"),
                              ("between_classes", "pairs of different classes")):
             by_space = rows[rows["pairs"] == pairs].pivot(index="seed", columns="space", values="mean")
