@@ -122,7 +122,7 @@ def in_order():
 def scorecard():
     """The scorecard's table as Markdown: a row for each claim and page, with what the notebook has glued; what was
     measured, and how the verdict was before the rule was replaced, are folded."""
-    lines = [":::{list-table}", ":header-rows: 1", ":widths: 16 46 26 12", ":class: scorecard", ""]
+    lines = [":::{list-table}", ":header-rows: 1", ":widths: 17 42 28 13", ":class: scorecard", ""]
     lines += _row("verdict", "claim", "one number, and the paper’s", "where")
     for one in in_order():
         for page, data in one.pages.items():
