@@ -47,9 +47,8 @@ def loss_changes(model, x, y, rate):
     kept = [tf.identity(variable) for variable in variables]
     x, y = tf.constant(x), tf.constant(y)
 
-    @tf.function  # both losses by the same kernels, or rounding would differ where nothing has changed
-    def change(i):
-        before = from_logits(y, model(x, training=False))
+    @tf.function
+    def losses_after(i, rate):
         with tf.GradientTape() as tape:
             loss = from_logits(y[i : i + 1], model(x[i : i + 1], training=False))
         for variable, gradient in zip(variables, tape.gradient(loss, variables)):
@@ -57,6 +56,7 @@ def loss_changes(model, x, y, rate):
         after = from_logits(y, model(x, training=False))
         for variable, value in zip(variables, kept):
             variable.assign(value)
-        return after - before
+        return after
 
-    return np.stack([change(tf.constant(i)).numpy() for i in range(len(y))])
+    before = losses_after(0, 0.0)  # by the same kernels, or rounding would differ where nothing has changed
+    return np.stack([(losses_after(i, tf.constant(rate)) - before).numpy() for i in tf.range(len(y))])

@@ -20,7 +20,7 @@ from stiffness.engine.signature import code_is_keras, signature_of
 from stiffness.engine.taps import EAGER, Call, Owner
 
 CHUNK = 100  # examples whose gradients are computed at a time where a layer's call is repeated
-CHECKS_KEPT = 2  # per model, which is often measured with two losses or on two sets in turn
+CHECKS_KEPT = 8  # per model, which may be measured with several losses, on several sets, in turn
 
 _CHECKED = weakref.WeakKeyDictionary()  # model -> [_Checked], the latest first
 
