@@ -2,7 +2,10 @@
 (() => {
   const folder = document.currentScript.src.replace(/charts\.js.*$/, "");
   const NEAR = "600px";
+  const NARROW = 600; // pixels of the page's width, below which a chart takes its narrow shape
+  const SECONDS = 1.1; // that a stage is shown while a chart plays
   const MOST_ROWS = 500; // of the table below a chart; the file has all
+  const CHOICES = ["stage", "kind", "order"]; // that a reader has made
   let loading;
 
   const vega = () => loading ??= new Promise((done, failed) => {
@@ -47,7 +50,7 @@
 
   const save = (address, name) => make("a", { href: address, download: name }).click();
 
-  const offer = (spec, view, target) => {
+  const offer = (spec, viewOf, target) => {
     const name = document.title.split(/[—:]/)[0].trim().toLowerCase().replaceAll(/\W+/g, "-");
     const button = (text, action) => {
       const found = make("button", { type: "button", textContent: text });
@@ -56,12 +59,12 @@
     };
     const text = (content, kind) => URL.createObjectURL(new Blob([content], { type: kind }));
     const details = make("details", { className: "chart-data" }, make("summary", { textContent: "Data and picture" }),
-      button("Data (CSV)", () => save(text(csv(rows(spec, view)), "text/csv"), `${name}.csv`)),
-      button("Picture (SVG)", async () => save(text(await view.toSVG(), "image/svg+xml"), `${name}.svg`)),
-      button("Picture (PNG)", async () => save(await view.toImageURL("png", 2), `${name}.png`)));
+      button("Data (CSV)", () => save(text(csv(rows(spec, viewOf())), "text/csv"), `${name}.csv`)),
+      button("Picture (SVG)", async () => save(text(await viewOf().toSVG(), "image/svg+xml"), `${name}.svg`)),
+      button("Picture (PNG)", async () => save(await viewOf().toImageURL("png", 2), `${name}.png`)));
     details.addEventListener("toggle", () => {
       if (details.open && !details.querySelector("table")) {
-        const table = rows(spec, view);
+        const table = rows(spec, viewOf());
         if (table.length > MOST_ROWS) details.append(make("p", { textContent: `The first ${MOST_ROWS} of ${table.length} rows:` }));
         details.append(make("div", { tabIndex: 0, className: "chart-rows" }, htmlTable(table)));
       }
@@ -69,13 +72,70 @@
     target.after(details);
   };
 
+  /* A slider over stages: the stage in words in place of its number, and a button that plays the stages. */
+  const tellStages = (target, stages) => {
+    const slider = target.querySelector('input[name="stage"]');
+    const told = make("output"), button = make("button", { type: "button", textContent: "Play" });
+    let timer;
+    const tell = () => {
+      told.textContent = stages[slider.value];
+      slider.setAttribute("aria-valuetext", stages[slider.value]);
+    };
+    const show = stage => {
+      slider.value = stage;
+      slider.dispatchEvent(new Event("input", { bubbles: true }));
+    };
+    const stop = () => { clearInterval(timer); timer = null; button.textContent = "Play"; };
+    button.addEventListener("click", () => {
+      if (timer) return stop();
+      if (+slider.value === stages.length - 1) show(0);
+      button.textContent = "Pause";
+      timer = setInterval(() => target.isConnected && +slider.value < stages.length - 1 ? show(+slider.value + 1) : stop(),
+                          1000 * SECONDS);
+    });
+    slider.addEventListener("input", event => { if (event.isTrusted) stop(); tell(); });
+    slider.nextElementSibling?.remove();
+    slider.after(told);
+    const bind = slider.closest(".vega-bind");
+    bind.classList.add("stages");
+    bind.prepend(button);
+    tell();
+  };
+
+  /* Texts on a canvas are not reached by the style sheet. */
+  const inked = target => {
+    const color = getComputedStyle(target).color, texts = { labelColor: color, titleColor: color };
+    return { background: "transparent", axis: texts, legend: texts, text: { color },
+             title: { color, subtitleColor: color } };
+  };
+
   const draw = async script => {
     const target = script.parentElement.querySelector('div[id^="altair-viz-"]');
     const [spec, options] = JSON.parse(script.textContent);
+    const { stages, narrow, embedOptions } = spec.usermeta ?? {};
+    const onCanvas = embedOptions?.renderer === "canvas";
+    if (narrow && target.clientWidth < NARROW) {
+      spec.columns = narrow.columns;
+      for (const panel of spec.concat) {
+        panel.width = panel.height = narrow.size;
+        panel.title = { text: panel.title, fontSize: 12 };
+      }
+    }
     await vega();
-    const { view } = await vegaEmbed(target, spec, options);
+    const embed = async () => {
+      const { view } = await vegaEmbed(target, spec, onCanvas ? { ...options, config: inked(target) } : options);
+      if (stages) tellStages(target, stages);
+      return view;
+    };
+    let view = await embed();
     target.tabIndex = 0; // wide ones scroll
-    offer(spec, view, target);
+    offer(spec, () => view, target);
+    if (onCanvas) new MutationObserver(async () => {
+      const kept = view.getState({ signals: name => CHOICES.includes(name), data: () => false });
+      view.finalize();
+      view = await embed();
+      view.setState(kept);
+    }).observe(document.documentElement, { attributeFilter: ["data-theme"] });
   };
 
   const near = new IntersectionObserver(entries => entries.filter(entry => entry.isIntersecting).forEach(entry => {

@@ -21,7 +21,7 @@
 # %% tags=["parameters", "hide-input"] mystnb={"code_prompt_show": "Parameters", "code_prompt_hide": "Parameters"}
 dataset: str = "cifar10"  # cifar10, or digits, which needs no download
 convolutional: list = ["cnn-32-64-128-256", "cnn-16-32-32"]  # 3x3 convolutions, each pooled: v1's, v3's
-connected: list = ["fc-500-400-300-200-100", "fc-500-300-100"]  # what each of these is compared with: v1's, v3's
+connected: list = ["fc-500-400-300-200-100", "fc-500-300-100"]  # compared with these; the second is v3's
 optimizer: str = "adam"  # adam or sgd
 learning_rate: float = 0.001  # constant throughout training
 batch_size: int = 32  # examples in a step
@@ -41,7 +41,8 @@ parameters = page.start()
 table, provenance = page.runs(figures.architectures(**parameters), "network")
 networks, pairs = convolutional + connected, list(zip(convolutional, connected))
 verdict = claims.locality_stiffens(table, pairs)
-page.answer("**Are convolutional networks stiffer than fully connected ones?**", verdict)
+page.answer("**Are convolutional networks stiffer than fully connected ones?** They are in "
+            f"{verdict.count} comparisons at equal training loss.", verdict)
 
 # %% [markdown]
 # ## Stiffness at equal training loss
@@ -50,10 +51,12 @@ page.answer("**Are convolutional networks stiffer than fully connected ones?**",
 # point, none of its runs reached the loss.
 
 # %% tags=["hide-input"]
-charts.network_stiffness_points(table, networks, "within_class", title=["Within classes", name_of(dataset)])
+chart = charts.network_stiffness_points(table, networks, "within_class", title=["Within classes", name_of(dataset)])
+page.show(chart, "Chart 1", "Stiffness within classes of four networks at equal training loss.")
 
 # %% tags=["hide-input"]
-charts.network_stiffness_points(table, networks, "between_classes", title=["Between classes", name_of(dataset)])
+chart = charts.network_stiffness_points(table, networks, "between_classes", title=["Between classes", name_of(dataset)])
+page.show(chart, "Chart 2", "Stiffness between classes of the same networks.")
 
 # %% [markdown]
 # ## What is measured
@@ -71,10 +74,11 @@ charts.network_stiffness_points(table, networks, "between_classes", title=["Betw
 
 # %% tags=["hide-input"]
 differences = summaries.network_differences(table, pairs)
-charts.network_difference_points(
-    differences, networks, title="Convolutional minus fully connected"
-) if differences["low"].notna().any() else page.say(
-    "No loss was reached by two runs or more of both networks, so there is nothing to compare.")
+if differences["low"].notna().any():
+    page.show(charts.network_difference_points(differences, networks, title="Convolutional minus fully connected"),
+              "Chart 3", "The stiffness of a convolutional network minus that of a fully connected one, at equal loss.")
+else:
+    page.say("No loss was reached by two runs or more of both networks, so there is nothing to compare.")
 
 # %% [markdown]
 # ## When the losses were reached

@@ -159,13 +159,16 @@ def growth(shown, floor, y, title, unit):
 
 chain = records[(records["case"] == "mlp") & records["median"].notna()]
 timed = chain[~chain["way"].isin(["floor", "by-shape"])]
-growth(timed.assign(value=timed["median"]), chain[chain["way"] == "floor"].assign(value=lambda rows: rows["median"]),
-       "seconds", ["Time for the matrix of", "784-500-300-100-10"], "seconds")
+floors = chain[chain["way"] == "floor"].assign(value=lambda rows: rows["median"])
+page.show(growth(timed.assign(value=timed["median"]), floors, "seconds",
+                 ["Time for the matrix of", "784-500-300-100-10"], "seconds"),
+          "Chart 1", "Seconds for the Gram matrix of all pairs against the number of examples.")
 
 # %% tags=["hide-input"]
 matrix = timed[timed["way"] == "closed-form"].assign(value=lambda rows: 4 * rows["n"].astype(float) ** 2 / 1e9)
-growth(timed.assign(value=timed["peak_bytes"] / 1e9), matrix, "peak memory, GB",
-       ["Peak memory of the same runs,", "libraries included"], "GB")
+page.show(growth(timed.assign(value=timed["peak_bytes"] / 1e9), matrix, "peak memory, GB",
+                 ["Peak memory of the same runs,", "libraries included"], "GB"),
+          "Chart 2", "Peak memory of the same runs against the number of examples.")
 
 
 # %% [markdown]

@@ -33,7 +33,7 @@ from stiffness_book import charts, page
 
 page.start()
 chart = charts.two_gradients()
-chart
+page.show(chart, "Figure 1", "The gradients of two examples, and what a step along the first one does to the second.")
 
 # %% [markdown]
 # **Figure 1.** The gradients of two examples in the plane that they span. The shaded half-space holds every $g$ with

@@ -20,7 +20,7 @@
 # %% tags=["parameters", "hide-input"] mystnb={"code_prompt_show": "Parameters", "code_prompt_hide": "Parameters"}
 datasets: list = ["mnist", "fashion_mnist"]  # or digits, which needs no download
 train_size: int = 1000  # training examples, class-balanced: few enough to be memorised
-network: str = "fc-500-300-100"  # fully connected, widths of the hidden layers; v3's. v1's: fc-500-400-300-200-100
+network: str = "fc-500-300-100"  # fully connected, widths of the hidden layers; v3's. v1's: fc-400-200-200-200-200-200
 optimizer: str = "adam"  # adam or sgd
 learning_rate: float = 0.001  # constant throughout training
 batch_size: int = 32  # examples in a step
@@ -30,7 +30,7 @@ probe_size: int = 500  # validation examples whose pairs are measured
 stages: list = [0, 10, 30, 60, 100, 200, 300, 600, 1000, 2000, 3000, 6000, 10000, 20000]  # steps at which to measure
 
 # %% tags=["hide-input"]
-from IPython.display import display
+from string import ascii_lowercase
 
 from stiffness_book import charts, claims, figures, page, summaries, texts
 from stiffness_book.words import name_of
@@ -49,10 +49,12 @@ page.answer(texts.rounding_or_over_fitting(tables), verdict)
 # the stage with the lowest mean validation loss, which can be computed. The bands are 95 % intervals over the runs.
 
 # %% tags=["hide-input"]
+figure = (f"Figure 2{letter}" for letter in ascii_lowercase)
 for dataset, rows in tables.items():
-    display(charts.stiffness_evolution(rows, title=["Figure 2. Stiffness through training", dataset],
-                                       mark=marks[dataset]))
-    display(charts.loss_evolution(rows, title=["The losses of the same runs", dataset], mark=marks[dataset]))
+    page.show(charts.stiffness_evolution(rows, title=["Stiffness through training", dataset], mark=marks[dataset]),
+              next(figure), f"Stiffness within and between classes on {dataset}, through long training.")
+    page.show(charts.loss_evolution(rows, title=["Losses", dataset], mark=marks[dataset]),
+              next(figure), f"Training and validation loss of the same runs on {dataset}.")
 
 # %% [markdown]
 # ## What is measured
@@ -87,7 +89,8 @@ page.say(texts.negative_at_the_onset(tables))
 
 # %% tags=["hide-input"]
 for dataset, rows in tables.items():
-    display(charts.precision_evolution(rows, title=["Sign stiffness", dataset], mark=marks[dataset]))
+    page.show(charts.precision_evolution(rows, title=["Sign stiffness", dataset], mark=marks[dataset]),
+              next(figure), f"Sign stiffness on {dataset}, exact and with the loss in single precision.")
 
 # %% tags=["hide-input"]
 page.say(*(texts.lowest_in_single_precision(dataset, rows) for dataset, rows in tables.items()))

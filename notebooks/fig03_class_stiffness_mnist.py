@@ -19,7 +19,7 @@
 
 # %% tags=["parameters", "hide-input"] mystnb={"code_prompt_show": "Parameters", "code_prompt_hide": "Parameters"}
 dataset: str = "mnist"  # mnist, fashion_mnist, or digits, which needs no download
-network: str = "fc-500-300-100"  # fully connected, widths of the hidden layers; v3's. v1's: fc-500-400-300-200-100
+network: str = "fc-500-300-100"  # fully connected, widths of the hidden layers; v3's. v1's: fc-400-200-200-200-200-200
 optimizer: str = "adam"  # adam or sgd
 learning_rate: float = 0.001  # constant throughout training
 batch_size: int = 32  # examples in a step
@@ -46,8 +46,9 @@ page.answer(texts.help_between_classes(figure.dataset, figure.table), *verdicts)
 # Blue is positive stiffness, red is negative, and the neutral colour is 0 in every matrix of this book. Point at a cell
 # to see its value and its interval over the runs.
 
-# %% tags=["hide-input"]
-figure.panels(shown_stages)
+# %% tags=["hide-input", "full-width"]
+page.show(figure.panels(shown_stages), "Figure 3a",
+          "Class stiffness by sign at four stages of training, the mean over the runs.")
 
 # %% [markdown]
 # ## What is measured
@@ -68,7 +69,8 @@ figure.panels(shown_stages)
 # angle between the gradients (its third version), which also measures how strongly two examples help each other.
 
 # %% tags=["hide-input"]
-figure.slider()
+page.show(figure.slider(shown_stages[len(shown_stages) // 2]), "Figure 3b",
+          "Class stiffness at every measured stage, by sign or by cosine.")
 
 # %% [markdown]
 # ## The two summaries
@@ -77,10 +79,10 @@ figure.slider()
 # intervals over the runs.
 
 # %% tags=["hide-input"]
-figure.stiffness()
+page.show(figure.stiffness(), "Figure 3c", "Stiffness within and between classes through training.")
 
 # %% tags=["hide-input"]
-figure.losses()
+page.show(figure.losses(), "Figure 3d", "Training and validation loss of the same runs.")
 
 # %% [markdown]
 # ## What was found

@@ -19,7 +19,7 @@
 
 # %% tags=["parameters", "hide-input"] mystnb={"code_prompt_show": "Parameters", "code_prompt_hide": "Parameters"}
 dataset: str = "mnist"  # mnist, fashion_mnist, or digits, which needs no download
-network: str = "fc-500-300-100"  # fully connected, widths of the hidden layers; v3's. v1's: fc-500-400-300-200-100
+network: str = "fc-500-300-100"  # fully connected, widths of the hidden layers; v3's. v1's: fc-400-200-200-200-200-200
 optimizer: str = "adam"  # adam or sgd
 learning_rate: float = 0.001  # constant throughout training
 batch_size: int = 32  # examples in a step
@@ -50,8 +50,9 @@ page.answer(texts.help_between_classes(f"{figure.dataset} with permuted labels",
 #
 # The colours are those of Figure 3: blue is positive, red negative.
 
-# %% tags=["hide-input"]
-figure.panels(shown_stages)
+# %% tags=["hide-input", "full-width"]
+page.show(figure.panels(shown_stages), "Figure 4a",
+          "Class stiffness by sign at four stages of training, the mean over the runs.")
 
 # %% [markdown]
 # ## What is measured
@@ -63,20 +64,22 @@ figure.panels(shown_stages)
 # ## All measured stages
 
 # %% tags=["hide-input"]
-figure.slider()
+page.show(figure.slider(shown_stages[len(shown_stages) // 2]), "Figure 4b",
+          "Class stiffness at every measured stage, by sign or by cosine.")
 
 # %% [markdown]
 # ## The two summaries
 
 # %% tags=["hide-input"]
-figure.stiffness()
+page.show(figure.stiffness(), "Figure 4c", "Stiffness within and between classes through training.")
 
 # %% [markdown]
 # The training loss is computed with the permuted labels, the validation loss with the true ones. The dashed line is the
 # loss of a network that gives every class the same probability for every image.
 
 # %% tags=["hide-input"]
-figure.losses(beside_guessing=True)
+page.show(figure.losses(beside_guessing=True), "Figure 4d",
+          "Training and validation loss of the same runs, beside the loss of guessing.")
 
 # %% [markdown]
 # ## A network that memorises the labels
@@ -85,7 +88,8 @@ figure.losses(beside_guessing=True)
 # summaries, on the same validation images:
 
 # %% tags=["hide-input"]
-memorising.stiffness("Stiffness of a network that memorises")
+page.show(memorising.stiffness("Stiffness of a network that memorises"), "Figure 4e",
+          "Stiffness of networks that learn the permuted labels of few images by heart.")
 
 # %% [markdown]
 # ## What was found

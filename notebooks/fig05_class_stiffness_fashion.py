@@ -19,7 +19,7 @@
 
 # %% tags=["parameters", "hide-input"] mystnb={"code_prompt_show": "Parameters", "code_prompt_hide": "Parameters"}
 dataset: str = "fashion_mnist"  # fashion_mnist, or digits, which needs no download
-network: str = "fc-500-300-100"  # fully connected, widths of the hidden layers; v3's. v1's: fc-500-400-300-200-100
+network: str = "fc-500-300-100"  # fully connected, widths of the hidden layers; v3's. v1's: fc-400-200-200-200-200-200
 optimizer: str = "adam"  # adam or sgd
 learning_rate: float = 0.001  # constant throughout training
 batch_size: int = 32  # examples in a step
@@ -45,8 +45,9 @@ page.answer(texts.help_between_classes(figure.dataset, figure.table), *verdicts)
 #
 # Blue is positive, red negative, in the colours of the other figures.
 
-# %% tags=["hide-input"]
-figure.panels(shown_stages)
+# %% tags=["hide-input", "full-width"]
+page.show(figure.panels(shown_stages), "Figure 5a",
+          "Class stiffness by sign at four stages of training, the mean over the runs.")
 
 # %% [markdown]
 # ## What is measured
@@ -58,16 +59,17 @@ figure.panels(shown_stages)
 # ## All measured stages
 
 # %% tags=["hide-input"]
-figure.slider()
+page.show(figure.slider(shown_stages[len(shown_stages) // 2]), "Figure 5b",
+          "Class stiffness at every measured stage, by sign or by cosine.")
 
 # %% [markdown]
 # ## The two summaries, and the losses
 
 # %% tags=["hide-input"]
-figure.stiffness()
+page.show(figure.stiffness(), "Figure 5c", "Stiffness within and between classes through training.")
 
 # %% tags=["hide-input"]
-figure.losses()
+page.show(figure.losses(), "Figure 5d", "Training and validation loss of the same runs.")
 
 # %% [markdown]
 # ## What was found

@@ -48,8 +48,9 @@ page.answer(texts.help_between_classes(figure.dataset, figure.table), *verdicts)
 #
 # Blue is positive, red negative, in the colours of the other figures.
 
-# %% tags=["hide-input"]
-figure.panels(shown_stages)
+# %% tags=["hide-input", "full-width"]
+page.show(figure.panels(shown_stages), "Figure 6a",
+          "Class stiffness by sign at four stages of training, the mean over the runs.")
 
 # %% [markdown]
 # ## What is measured
@@ -61,16 +62,17 @@ figure.panels(shown_stages)
 # ## All measured stages
 
 # %% tags=["hide-input"]
-figure.slider()
+page.show(figure.slider(shown_stages[len(shown_stages) // 2]), "Figure 6b",
+          "Class stiffness at every measured stage, by sign or by cosine.")
 
 # %% [markdown]
 # ## The two summaries, and the losses
 
 # %% tags=["hide-input"]
-figure.stiffness()
+page.show(figure.stiffness(), "Figure 6c", "Stiffness within and between classes through training.")
 
 # %% tags=["hide-input"]
-figure.losses()
+page.show(figure.losses(), "Figure 6d", "Training and validation loss of the same runs.")
 
 # %% [markdown]
 # ## What was found

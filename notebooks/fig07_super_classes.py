@@ -58,13 +58,15 @@ page.answer(texts.super_classes_help_more(by_sign), *verdicts)
 # or more classes is labelled with the super-class that has the most classes in it. Point at a cell to see its classes.
 
 # %% tags=["hide-input"]
-charts.matrix_orders(
+chart = charts.matrix_orders(
     matrices, arrangements, class_names, super_classes, step=shown_stage,
-    title=["Figure 7. Class stiffness", name_of(dataset)],
+    title=["Class stiffness", name_of(dataset)],
     description=f"The class stiffness matrix of a {network} network on {name_of(dataset)}, {len(class_names)} classes "
     f"square, at each of {len(stages)} stages chosen by a slider. The sign stiffness of two classes of one super-class "
     f"exceeds that of two others by {texts.differences_in_words(by_sign)}.",
 )
+page.show(chart, "Figure 7a",
+          "Class stiffness of all pairs of classes, in an order of your choice, at every measured stage.")
 
 # %% [markdown]
 # ## What is measured
@@ -82,7 +84,8 @@ charts.matrix_orders(
 # the runs.
 
 # %% tags=["hide-input"]
-charts.block_evolution(tested, title=["Differences that make blocks", name_of(dataset)])
+page.show(charts.block_evolution(tested, title=["Differences that make blocks", name_of(dataset)]), "Figure 7b",
+          "How much stiffer pairs of classes of one group are than other pairs, through training.")
 
 # %% [markdown]
 # Could this be chance? The classes are assigned at random to super-classes of the same sizes, many times, and $p$ is
@@ -99,16 +102,19 @@ page.say(texts.block_tests(by_sign))
 # same division, and 0 on average for random ones.
 
 # %% tags=["hide-input"]
-charts.agreement_evolution(agreement, title="Clusters against super-classes")
+page.show(charts.agreement_evolution(agreement, title="Clusters against super-classes"), "Figure 7c",
+          "How well the clusters found in the matrix agree with the super-classes, and what chance would give.")
 
 # %% [markdown]
 # ## The two summaries, and the losses
 
 # %% tags=["hide-input"]
-charts.stiffness_evolution(table, title=["Stiffness through training", name_of(dataset)])
+page.show(charts.stiffness_evolution(table, title=["Stiffness through training", name_of(dataset)]), "Figure 7d",
+          "Stiffness within and between classes through training.")
 
 # %% tags=["hide-input"]
-charts.loss_evolution(table, title="The losses of the same runs")
+page.show(charts.loss_evolution(table, title="The losses of the same runs"), "Figure 7e",
+          "Training and validation loss of the same runs.")
 
 # %% [markdown]
 # ## What was found

@@ -21,7 +21,7 @@
 # %% tags=["parameters", "hide-input"] mystnb={"code_prompt_show": "Parameters", "code_prompt_hide": "Parameters"}
 losses: dict = {"mnist": [0.3, 0.1, 0.03], "fashion_mnist": [0.5, 0.4, 0.3]}  # data sets, and where each is measured
 learning_rates: list = [3e-5, 8e-5, 2e-4, 5e-4, 1.2e-3, 3e-3]  # each constant throughout training
-network: str = "fc-500-300-100"  # fully connected, widths of the hidden layers; v3's. v1's: fc-500-400-300-200-100
+network: str = "fc-500-300-100"  # fully connected, widths of the hidden layers; v3's. v1's: fc-400-200-200-200-200-200
 optimizer: str = "adam"  # adam or sgd
 batch_size: int = 32  # examples in a step
 seeds: int = 5  # runs at each rate, with seeds 0, 1, ...: initialisation, order of the data
@@ -48,7 +48,8 @@ page.answer(texts.stiffer_at_a_tenfold_rate(table), verdict)
 # claim is about, to the cosine, which also measures how strongly two images help each other.
 
 # %% tags=["hide-input"]
-charts.stiffness_against_rate(table, stops, title="Figure 8. Stiffness between classes")
+page.show(charts.stiffness_against_rate(table, stops, title="Stiffness between classes"), "Figure 8",
+          "Stiffness between classes against the learning rate, at equal training loss.")
 
 # %% [markdown]
 # ## What is measured

@@ -22,7 +22,7 @@
 losses: dict = {"mnist": [0.3, 0.1, 0.03], "fashion_mnist": [0.5, 0.4, 0.3]}  # data sets, and where each is measured
 shown_losses: dict = {"mnist": 0.1, "fashion_mnist": 0.4}  # the one of them that is drawn
 learning_rate: float = 0.0005  # constant throughout training
-network: str = "fc-500-300-100"  # fully connected, widths of the hidden layers; v3's. v1's: fc-500-400-300-200-100
+network: str = "fc-500-300-100"  # fully connected, widths of the hidden layers; v3's. v1's: fc-400-200-200-200-200-200
 optimizer: str = "adam"  # adam or sgd
 batch_size: int = 32  # examples in a step
 seeds: int = 5  # runs, with seeds 0, 1, ...: initialisation, order of the data
@@ -52,7 +52,8 @@ page.answer(texts.help_between_near_images(curves), verdict)
 # curve of all pairs is a mix of the two other curves, of pairs of one class and of pairs of different classes.
 
 # %% tags=["hide-input"]
-charts.stiffness_against_distance(curves, domains, title="Figure 9. Stiffness against distance")
+page.show(charts.stiffness_against_distance(curves, domains, title="Stiffness against distance"), "Figure 9",
+          "Stiffness against the distance of two images, in input space and in each layer's representation.")
 
 # %% [markdown]
 # ## What is measured

@@ -20,7 +20,7 @@
 # %% tags=["parameters", "hide-input"] mystnb={"code_prompt_show": "Parameters", "code_prompt_hide": "Parameters"}
 losses: dict = {"mnist": [0.3, 0.1, 0.03], "fashion_mnist": [0.5, 0.4, 0.3]}  # data sets, and where each is measured
 learning_rates: list = [3e-5, 8e-5, 2e-4, 5e-4, 1.2e-3, 3e-3]  # each constant throughout training
-network: str = "fc-500-300-100"  # fully connected, widths of the hidden layers; v3's. v1's: fc-500-400-300-200-100
+network: str = "fc-500-300-100"  # fully connected, widths of the hidden layers; v3's. v1's: fc-400-200-200-200-200-200
 optimizer: str = "adam"  # adam or sgd
 batch_size: int = 32  # examples in a step
 seeds: int = 5  # runs at each rate, with seeds 0, 1, ...: initialisation, order of the data
@@ -40,7 +40,8 @@ sizes = summaries.domain_sizes(table)
 medians = summaries.medians(sizes, ["dataset", "target_loss", "learning_rate", "space", "quantity"])
 layers = [space for space in sizes["space"].unique() if space != "input"]
 verdicts = claims.domain_grows_with_rate(table, 10), claims.layer_domains_grow_with_rate(table, 10)
-page.answer("**Do stiff domains grow with the learning rate?**", *verdicts)
+page.answer(f"**Do stiff domains grow with the learning rate?** In input space in {verdicts[0].count} cases of data "
+            f"set and training loss, in the layers' representations in {verdicts[1].count}.", *verdicts)
 
 # %% [markdown]
 # ## In input space, by both definitions
@@ -53,11 +54,12 @@ page.answer("**Do stiff domains grow with the learning rate?**", *verdicts)
 # [expected to be +1](../book/method.md) at every distance; the table below counts the cases.
 
 # %% tags=["hide-input"]
-charts.domain_sizes_against_rate(
+chart = charts.domain_sizes_against_rate(
     medians, [("stiff domain, v1: zero of all pairs, sign", "stiff_domain_size_sign", "input"),
               ("ξ, v3: line through one class, cosine", "critical_length_cosine", "input")],
-    title="Figure 10. Sizes in input space",
+    title="Sizes in input space",
 )
+page.show(chart, "Figure 10a", "Stiff domains and critical lengths in input space against the learning rate.")
 
 # %% [markdown]
 # ## What is measured
@@ -75,15 +77,17 @@ charts.domain_sizes_against_rate(
 # The stiff domains of the first version:
 
 # %% tags=["hide-input"]
-charts.domain_sizes_against_rate(medians, [(space, "stiff_domain_size_sign", space) for space in layers],
-                                 title="Stiff domains (v1) in the layers")
+page.show(charts.domain_sizes_against_rate(medians, [(space, "stiff_domain_size_sign", space) for space in layers],
+                                           title="Stiff domains (v1) in the layers"), "Figure 10b",
+          "Stiff domains in the layers' representations against the learning rate.")
 
 # %% [markdown]
 # The critical length of the third version, for the cosine. That version measures it only in input space.
 
 # %% tags=["hide-input"]
-charts.domain_sizes_against_rate(medians, [(space, "critical_length_cosine", space) for space in layers],
-                                 title="Critical length ξ (v3) in the layers")
+page.show(charts.domain_sizes_against_rate(medians, [(space, "critical_length_cosine", space) for space in layers],
+                                           title="Critical length ξ (v3) in the layers"), "Figure 10c",
+          "Critical lengths in the layers' representations against the learning rate.")
 
 # %% [markdown]
 # ## What was found

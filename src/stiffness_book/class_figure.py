@@ -48,12 +48,13 @@ class ClassFigure:
     def panels(self, stages):
         """The matrices by sign at some of the stages, side by side; without those that no run reached."""
         reached = [step for step in stages if step <= self.last]
-        return charts.matrix_panels(self.matrices, reached, "sign",
-                                    title=[f"{self.name}. Class stiffness (sign)", self._on()], of=self._of())
+        return charts.matrix_panels(self.matrices, reached, "sign", title=["Class stiffness (sign)", self._on()],
+                                    of=self._of())
 
-    def slider(self):
-        """The matrices of all stages, by sign and by cosine."""
-        return charts.matrix_slider(self.matrices, title=["Class stiffness", self._on()], of=self._of())
+    def slider(self, first=None):
+        """The matrices of all stages, by sign and by cosine. first: the step of the stage shown first, or the last."""
+        first = first if first in set(self.table["step"]) else None
+        return charts.matrix_slider(self.matrices, title=["Class stiffness", self._on()], of=self._of(), first=first)
 
     def moving(self):
         """The matrices of all stages as HTML, which plays them."""

@@ -110,6 +110,17 @@ def say(*texts):
             display(Markdown(escape(text, quote=False)))
 
 
+def show(chart, label, caption):
+    """Shows a chart with a numbered caption below it, to which pages can link.
+
+    label: "Figure 3a" or "Chart 1"; the address of the caption is #figure-3a, #chart-1.
+    """
+    display(chart)
+    anchor = label.lower().replace(" ", "-")
+    link = f'<a href="#{anchor}">{escape(label)}.</a>'
+    display(HTML(f'<p class="chart-caption" id="{anchor}">{link} {escape(caption)}</p>'))
+
+
 def front(name, shown):
     """Gives the front page something to show: a sentence with **strong** words, or an object with an output of its own.
     """

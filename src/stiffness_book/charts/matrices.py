@@ -15,8 +15,8 @@ from stiffness_book.charts.parts import (
     or_unknown,
     rounded,
     sentences,
-    stage_slider,
     with_notes,
+    with_stage_slider,
 )
 from stiffness_book.table import KINDS
 
@@ -39,22 +39,25 @@ def matrix_panels(matrices, steps, kind, *, title, of):
     if shown["mean"].isna().all():
         return no_data(title, HEAT_MAP, notes=notes)
     notes += [UNKNOWN] * _has_gaps(shown)
-    columns, size = (2, 190) if _named(matrices["class_a"]) else (len(steps), 130)  # four fit the column
+    columns, size = (2, 220) if _named(matrices["class_a"]) else (len(steps), 190)
     panels = [_grey_behind(_matrix(rounded(own), size=size, title=after(step), labels=i % columns == 0,
                                    stiffness=f"mean {kind} stiffness"), _has_gaps(own))
               for i, step in enumerate(steps) for own in [shown[shown["step"] == step]]]
     description = f"{len(steps)} heat maps of the class stiffness matrix of {of}. {in_words(matrices, steps, [kind])}"
     return alt.concat(*panels, columns=columns, spacing=12).resolve_scale(color="shared").properties(
+        usermeta={"narrow": {"columns": 2 if size == 190 else 1, "size": 128 if size == 190 else 200}},
         title=with_notes(title, notes), description=sentences(description, notes))
 
 
-def matrix_slider(matrices, *, title, of):
+def matrix_slider(matrices, *, title, of, first=None):
     """One class stiffness matrix, with a slider over all measured stages and a choice of sign or cosine.
 
-    matrices, of: as in `matrix_panels`.
+    matrices, of: as in `matrix_panels`. first: the step of the stage shown first, the last one by default; ValueError
+    if it was not measured.
     """
     if matrices.empty:
         return no_data(title, HEAT_MAP)
+    _check_measured([] if first is None else [first], matrices["step"])
     matrices, notes = drawable(matrices, column="mean")
     if matrices["mean"].isna().all():
         return no_data(title, HEAT_MAP, notes=notes)
@@ -66,9 +69,9 @@ def matrix_slider(matrices, *, title, of):
         "datum.stage == stage && datum.kind == kind")
     description = (f"The class stiffness matrix of {of} at each of {len(steps)} stages of training, chosen by a "
                    f"slider, for the sign or the cosine. {in_words(matrices, steps)}")
-    return _grey_behind(alt.layer(matrix, _stage_heading(steps)), _has_gaps(shown)).add_params(
-        stage_slider(steps, steps[-1]), kind_switch()
-    ).properties(title=with_notes(title, notes), description=sentences(description, notes))
+    chart = _grey_behind(alt.layer(matrix, _stage_heading(steps)), _has_gaps(shown))
+    return with_stage_slider(chart, steps, steps[-1] if first is None else first).add_params(kind_switch()).properties(
+        title=with_notes(title, notes), description=sentences(description, notes))
 
 
 def matrix_orders(matrices, arrangements, class_names, super_classes, *, step, title, description):
@@ -127,9 +130,11 @@ def matrix_orders(matrices, arrangements, class_names, super_classes, *, step, t
     longest = max((block["label"] for block in drawn), key=len, default="")
     room = once().mark_text(text=longest, opacity=0, **text).encode(x=alt.value(size))  # the width stays as it is
     chart = alt.layer(matrix, boxes, labels, room, _stage_heading(steps), width=size, height=size)
-    return _grey_behind(chart, bool(notes)).add_params(
-        *known, stage_slider(steps, step), kind_switch(), order, key
-    ).properties(title=with_notes(title, notes), description=sentences(description, notes))
+    chart = with_stage_slider(_grey_behind(chart, bool(notes)), steps, step).add_params(
+        *known, kind_switch(), order, key)
+    # thousands of cells: on a canvas a browser redraws them faster than as SVG
+    return chart.properties(usermeta={**chart.usermeta, "embedOptions": {"renderer": "canvas"}},
+                            title=with_notes(title, notes), description=sentences(description, notes))
 
 
 def in_words(matrices, steps, kinds=KINDS):

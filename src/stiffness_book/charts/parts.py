@@ -135,11 +135,12 @@ def labelled_axis(numbers, scale):
 
 # switches and reference lines
 
-def stage_slider(steps, first):
-    """The slider over the stages, a parameter named `stage`."""
-    last = len(steps) - 1
-    return alt.param(name="stage", value=steps.index(first),
-                     bind=alt.binding_range(min=0, max=last, step=1, name=f"stage, 0 to {last} "))
+def with_stage_slider(chart, steps, first):
+    """The chart with a slider over the stages, a parameter named `stage`. The stages in words are handed over with it,
+    as the book's pages tell them, and play them, beside the slider."""
+    slider = alt.binding_range(min=0, max=len(steps) - 1, step=1, name="stage of training ")
+    return chart.add_params(alt.param(name="stage", value=steps.index(first), bind=slider)).properties(
+        usermeta={"stages": list(map(after, steps))})
 
 
 def kind_switch():

@@ -26,10 +26,14 @@ class Verdict:
     note: str = ""  # what was measured beside the parts, or why nothing was
 
     @property
+    def count(self):
+        """How many parts hold: 2 of 3."""
+        return f"{outcomes(self.parts).count('holds')} of {len(self.parts)}"
+
+    @property
     def held(self):
         """How many parts hold, in words; empty where all or none do."""
-        held = outcomes(self.parts).count("holds")
-        return f"{held} of {len(self.parts)} parts" if self.verdict == "partly" else ""
+        return f"{self.count} parts" if self.verdict == "partly" else ""
 
     @property
     def measured(self):
