@@ -7,7 +7,7 @@ from itertools import product
 
 import numpy as np
 
-from stiffness_book import blocks, summaries
+from stiffness_book import blocks, pictures, summaries
 from stiffness_book.table import BIN, FARTHEST, KINDS, STIFFNESS, SUMMARIES
 from stiffness_book.words import WORDS, interval, percent, signed, signed3, small
 
@@ -512,3 +512,72 @@ def _of(curves, dataset, space, pairs):
 def _size(value):
     """A distance, and the first version's in brackets."""
     return f"{value:.2f} ({signed(1 - value)})" if value < FARTHEST else "none"
+
+
+# What the pictures say
+
+def inferred():
+    """The inferences in a paragraph."""
+    images, passes, matrices = pictures.images_a_class(), pictures.lengths_of_a_pass(), pictures.asymmetry()
+    best = images.loc[images["distance"].idxmin()]
+    uneven = matrices[matrices["differ"] > 0]
+    zero = pictures.first_half_step()
+    return (f"**Inferred.** Figure 2 measures {best['images']:.0f} images a class, not 15; each image is also paired "
+            f"with itself; a pass over MNIST counts {passes['step'].iloc[0]:,} images; {len(uneven)} of "
+            f"{len(matrices)} matrices are not symmetric, as inner products of gradients would be; and from {zero:,} images on, some "
+            "gradients are exactly zero.")
+
+
+def grids(images):
+    """A table of how near Figure 2's values are to the grid of each number of images. images: as from `pictures`."""
+    rows = [[f"{row.images}", f"{row.pairs:,}", f"{row.spacing:.4f}", f"{row.distance:.2f}", f"{row.p:.4f}"]
+            for row in images.itertuples() if row.images <= 10 or row.images == images["images"].max()]
+    best = images.loc[images["distance"].idxmin()]
+    return (_table(["images a class", "pairs of images", "spacing of the grid", "distance from the grid", "p"], rows)
+            + f"\n\nThe values lie on the grid of {best['images']:.0f} images a class, which is "
+            f"{10 * best['images']:.0f} images in all. For more than about ten, the grid is finer than the error of "
+            "reading, and nothing could be told.")
+
+
+def with_or_without_self_pairs(pairs):
+    """A table of how near Figure 2's early values within classes are to the grids with and without self-pairs."""
+    rows = [[row.pairs, f"{row.number}", f"{row.values}", f"{row.distance:.2f}"] for row in pairs.itertuples()]
+    return _table(["", "pairs in all classes", "values below 1", "distance from the grid"], rows)
+
+
+def passes(found):
+    """A table of the printed stages and their greatest common divisors. found: as from `pictures.lengths_of_a_pass`."""
+    rows = [[row.of, ", ".join(f"{images:,}" for images in row.stages), f"{row.step:,}",
+             ", ".join(map(str, row.passes)), f"{row.batches:,}"] for row in found.itertuples()]
+    return _table(["data", "late stages, images seen", "greatest common divisor", "stages in these", "batches of 32"],
+                  rows)
+
+
+def mirrored(matrices):
+    """A table of how far each matrix of Figures 3 to 6 is from symmetric. matrices: as from `pictures.asymmetry`."""
+    rows = [[f"{row.figure}, {row.of}", f"{row.images:,}", f"{row.largest:.2f}", f"{row.differ} of 45",
+             percent(row.zero), f"{row.diagonal:.2f}"] for row in matrices.itertuples()]
+    return _table(["figure", "images seen", "largest difference", "pairs of cells that differ", "cells at 0",
+                   "mean diagonal"], rows)
+
+
+def zeros(matrices, first):
+    """What shows gradients of zero. matrices: as from `pictures.asymmetry`."""
+    empty = matrices[matrices["zero_rows"].map(len) > 0]
+    rows = "; ".join(f"class {row.zero_rows[0]} in Figure {row.figure}, {row.images:,} images" for row in
+                     empty.itertuples())
+    last = matrices[matrices["figure"] == 6].iloc[-1]
+    ends = sorted(pictures.zero_gradients(last["diagonal"], 15))
+    return (f"In Figure 2 the first value between two steps of the grid comes after {first:,} images. Whole rows of "
+            f"zeros: {rows}; even the pairs of an image with itself are 0 there. The last matrix of Figure 6 has a "
+            f"mean diagonal of {last['diagonal']:.2f}. With self-pairs counted and 15 images a class, "
+            f"{percent(ends[0])} of the gradients are then zero if the signs of all other pairs cancel, and "
+            f"{percent(ends[1])} if they agree.")
+
+
+def two_figures(stages):
+    """Figures 2 and 3 at equal images seen. stages: as from `pictures.equal_images`."""
+    told = [f"after {row.images:,} images {row.figure_2:.2f} in Figure 2 and {row.figure_3:.2f} in Figure 3"
+            for row in stages.itertuples()]
+    return (f"Both show a fully connected network on MNIST at a learning rate of 0.001. Within classes stiffness is "
+            f"{'; '.join(told)}.")
