@@ -97,7 +97,9 @@ def asymmetry():
 def zero_gradients(diagonal, images):
     """The share of gradients that are 0 in a class, from the mean sign of its pairs, self-pairs counted, at two ends:
     if the signs of all other pairs are +1, and if they cancel. images: of a class."""
-    return 1 - diagonal**0.5, 1 - min(diagonal * images, 1.0)
+    pairs = diagonal * images * (images + 1) / 2
+    agree, cancel = (np.sqrt(1 + 8 * pairs) - 1) / 2, min(pairs, images)  # images whose gradient is not 0
+    return float(1 - agree / images), float(1 - cancel / images)
 
 
 def equal_images():

@@ -43,12 +43,13 @@ def matrices(figure):
 def with_self_pairs(C, images_a_class, self_stiffness=1.0):
     """A class stiffness matrix over different images as it would be with each image also paired with itself.
 
-    The paper's equation 6 counts these pairs. images_a_class: n images have n² pairs, n of them of an image with
-    itself. self_stiffness: the mean sign of those, a number or (Nc,): 1 unless gradients are 0.
+    The paper's equation 6 counts these pairs, and its Figure 2 counts two images of a class once, not in both orders
+    (`stiffness_book.pictures`): of n images there are n (n - 1) / 2 pairs of two images, and n of one with itself.
+    self_stiffness: the mean sign of those, a number or (Nc,): 1 unless gradients are 0.
     """
     C = np.array(C, float)
     own = np.diag_indices(len(C))
-    C[own] = ((images_a_class - 1) * C[own] + self_stiffness) / images_a_class
+    C[own] = ((images_a_class - 1) * C[own] + 2 * np.asarray(self_stiffness)) / (images_a_class + 1)
     return C
 
 
@@ -56,7 +57,7 @@ def without_self_pairs(C, images_a_class):
     """The inverse of `with_self_pairs` where no gradient is 0."""
     C = np.array(C, float)
     own = np.diag_indices(len(C))
-    C[own] = (images_a_class * C[own] - 1) / (images_a_class - 1)
+    C[own] = ((images_a_class + 1) * C[own] - 2) / (images_a_class - 1)
     return C
 
 

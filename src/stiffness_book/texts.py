@@ -524,8 +524,8 @@ def inferred():
     zero = pictures.first_half_step()
     return (f"**Inferred.** Figure 2 measures {best['images']:.0f} images a class, not 15; each image is also paired "
             f"with itself; a pass over MNIST counts {passes['step'].iloc[0]:,} images; {len(uneven)} of "
-            f"{len(matrices)} matrices are not symmetric, as inner products of gradients would be; and from {zero:,} images on, some "
-            "gradients are exactly zero.")
+            f"{len(matrices)} matrices are not symmetric, as inner products of gradients would be; and from {zero:,} "
+            "images on, some gradients are exactly zero.")
 
 
 def grids(images):
