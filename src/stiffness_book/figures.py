@@ -15,6 +15,13 @@ def fig02(*, datasets, seeds, **settings):
     return [Experiment(dataset=dataset, seed=seed, **settings) for dataset in datasets for seed in _seeds(seeds)]
 
 
+def one_network(*, seeds, probe_images, **settings):
+    """One network through training, measured on the nested probe sets, one of which is drawn."""
+    if probe_images not in settings["nested_probes"]:
+        raise ValueError(f"probe_images is {probe_images}; expected one of nested_probes, {settings['nested_probes']}")
+    return [Experiment(seed=seed, **settings) for seed in _seeds(seeds)]
+
+
 def class_stiffness(*, seeds, shown_stages, **settings):
     """Figures 3, 5 and 6: one network through training. The shown stages must be among those measured."""
     if missing := sorted(set(shown_stages) - set(settings["stages"])):
@@ -78,6 +85,7 @@ FIGURES = {
     "fig09_distance": fig09,
     "fig10_domain_size": at_equal_loss,
     "architectures": architectures,
+    "float32": one_network,
     "probe_images": probe_images,
 }
 

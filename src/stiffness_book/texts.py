@@ -7,7 +7,7 @@ from itertools import product
 
 import numpy as np
 
-from stiffness_book import blocks, pictures, summaries
+from stiffness_book import blocks, pictures, rounding, summaries
 from stiffness_book.table import BIN, FARTHEST, KINDS, STIFFNESS, SUMMARIES
 from stiffness_book.words import WORDS, interval, percent, signed, signed3, small
 
@@ -512,6 +512,56 @@ def _of(curves, dataset, space, pairs):
 def _size(value):
     """A distance, and the first version's in brackets."""
     return f"{value:.2f} ({signed(1 - value)})" if value < FARTHEST else "none"
+
+
+# Over-fitting or rounding
+
+def over_fitting_or_rounding(found, distances):
+    """The finding in a sentence. found: as from `rounding.curves`; distances: as from `rounding.distances`."""
+    last = found["step"].max()
+    within = found[(found["summary"] == "within_class") & (found["step"] == last)].groupby("arithmetic")["value"].mean()
+    nearest = distances.groupby("arithmetic")["value"].mean().idxmin()
+    return ("**Does over-fitting lose stiffness, or does float32?** After as many images as the paper shows, stiffness "
+            f"within classes is {signed(within[rounding.EXACT])} in exact arithmetic, {signed(within['float32'])} in "
+            f"float32 from logits, and {signed(within['clipped'])} from clipped probabilities, on the same weights. "
+            f"The paper's curve is nearest to that of *{rounding.WORDS[nearest]}*.")
+
+
+def distances_from_the_paper(distances):
+    """A table of how far each arithmetic's curves are from the paper's. distances: as from `rounding.distances`."""
+    rows = []
+    for arithmetic, words in rounding.WORDS.items():
+        own = distances[distances["arithmetic"] == arithmetic]
+        if len(own):
+            cells = [interval(dict(zip(("mean", "low", "high"), summaries.mean_and_interval(
+                own.loc[own["summary"] == summary, "value"]))), "{:.2f}".format) for summary in SUMMARIES]
+            rows.append([words, *cells])
+    return (_table(["arithmetic", "within classes", "between classes"], rows) + "\n\nThe mean absolute difference "
+            f"between a run's curve and the paper's, over {distances['stages'].max()} of the paper's stages: mean and "
+            "interval over the runs. The paper's curve is one run on 30 images, so even the right arithmetic would not "
+            "give 0.")
+
+
+def zero_gradients_by_class(zeros):
+    """A table of the share of gradients that are exactly 0 at the last stage. zeros: as from
+    `rounding.zero_gradients`."""
+    last = zeros[zeros["step"] == zeros["step"].max()]
+    wide = last.groupby(["arithmetic", "class_a"])["value"].mean().unstack()
+    rows = [[rounding.WORDS[arithmetic], *(percent(value) for value in wide.loc[arithmetic])]
+            for arithmetic in rounding.WORDS if arithmetic in wide.index]
+    return _table(["share of zero gradients, class", *map(str, wide.columns)], rows)
+
+
+def symmetric_or_not(found):
+    """A table of how far late matrices are from symmetric. found: as from `rounding.matrices`."""
+    rows = []
+    for arithmetic, words in rounding.WORDS.items():
+        own = {(seed, step): C for (seed, step, name), C in found.items() if name == arithmetic}
+        if own:
+            last = max(step for _, step in own)
+            uneven = [np.abs(C - C.T).max() for (_, step), C in own.items() if step == last]
+            rows.append([words, f"{np.mean(uneven):.2f}", f"{max(uneven):.2f}"])
+    return _table(["arithmetic", "largest difference of mirrored cells, mean over runs", "largest of a run"], rows)
 
 
 # What the pictures say

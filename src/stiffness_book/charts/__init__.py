@@ -7,6 +7,7 @@ table with nothing to draw gives a chart that says so.
 from stiffness_book.charts.concept import two_gradients
 from stiffness_book.charts.curves import (
     agreement_evolution,
+    arithmetic_evolution,
     block_evolution,
     loss_evolution,
     precision_evolution,
@@ -20,6 +21,7 @@ from stiffness_book.charts.points import network_difference_points, network_stif
 
 __all__ = [
     "agreement_evolution",
+    "arithmetic_evolution",
     "block_evolution",
     "domain_sizes_against_rate",
     "in_words",

@@ -7,6 +7,9 @@ from stiffness_book.charts.look import CURVES, GREY, MARK
 from stiffness_book.charts.parts import (
     GREY_SYMBOL,
     LINE_SYMBOL,
+    PANEL,
+    STIFFNESS_INTERVAL,
+    STIFFNESS_TOOLTIP,
     drawable,
     interval,
     labelled_axis,
@@ -21,7 +24,7 @@ from stiffness_book.charts.parts import (
     with_notes,
 )
 from stiffness_book.summaries import loss_curves, over_seeds, stiffness_curves
-from stiffness_book.table import KINDS, SINGLE
+from stiffness_book.table import KINDS, SINGLE, STIFFNESS
 
 FIRST_STEPS = 10  # an axis of steps is linear up to about here, then logarithmic
 
@@ -211,3 +214,42 @@ def _in_words(ended):
         return []
     steps = [f"{number} of {runs} by step {step:,}" for step, number, runs in ended]
     return [f"runs diverged: {', '.join(steps)}; means and intervals are over the runs that were measured"]
+
+
+def arithmetic_evolution(found, paper, words, *, title):
+    """Sign stiffness within and between classes in several arithmetics against the images seen, and the paper's curve.
+
+    found: as from `rounding.curves`; paper: as from `rounding.published_curves`; words: {arithmetic: its name}, whose
+    order the legend has.
+    """
+    what = "Lines of sign stiffness against the number of images seen"
+    if found.empty:
+        return no_data(title, what)
+    means = over_seeds(found[found["seen"] > 0], ["seen", "arithmetic", "summary"], bounds=STIFFNESS)
+    means = rounded(means).assign(arithmetic=means["arithmetic"].map(words))
+    order = [name for name in words.values() if name in set(means["arithmetic"])]
+    x = alt.X("seen:Q", title="images seen", scale=alt.Scale(type="log", nice=False),
+              axis=alt.Axis(grid=False, values=[1e3, 1e4, 1e5, 1e6, 5e6], format="~s"))
+    colour = alt.Color("arithmetic:N", sort=order, scale=CURVES, legend=alt.Legend(
+        title=None, orient="bottom", columns=1, labelLimit=320, **LINE_SYMBOL))
+    panels, told = [], []
+    for summary, heading in (("within_class", "within classes"), ("between_classes", "between classes")):
+        own, theirs = means[means["summary"] == summary], paper[paper["summary"] == summary]
+        y = {"scale": alt.Scale(domain=[-0.2, 1] if summary == "within_class" else [-0.6, 0.6]), "title": "stiffness"}
+        base = alt.Chart(own).encode(x, colour).transform_calculate(**STIFFNESS_INTERVAL)
+        curve = alt.Chart(theirs).encode(x)
+        panels.append(alt.layer(
+            base.mark_area(opacity=0.15).encode(alt.Y("low:Q", **y), alt.Y2("high:Q")),
+            base.mark_line().encode(alt.Y("mean:Q", **y), tooltip=[
+                "arithmetic:N", alt.Tooltip("seen:Q", title="images seen", format=",d"), *STIFFNESS_TOOLTIP]),
+            curve.mark_line(color=GREY, strokeDash=[4, 3]).encode(alt.Y("value:Q", **y)),
+            curve.mark_point(color=GREY, filled=True, size=14).encode(alt.Y("value:Q", **y), tooltip=[
+                alt.Tooltip("seen:Q", title="images seen", format=",d"), alt.Tooltip("value:Q", title="the paper"),
+                alt.Tooltip("error:Q", title="error of reading, ±")]),
+        ).properties(width=PANEL, height=260, title=heading))
+        for name in order:
+            last = own[own["arithmetic"] == name].sort_values("seen")["mean"].iloc[-1]
+            told.append(f"{heading}, {name}: {last:.2f} at the end")
+        told.append(f"{heading}, the paper: {theirs['value'].iloc[-1]:.2f}")
+    return alt.hconcat(*panels).properties(title=with_notes(title, ["grey, dashed: the paper’s Figure 2"]),
+                                           description=f"{what}. {'; '.join(told)}.")

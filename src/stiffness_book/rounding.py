@@ -1,0 +1,73 @@
+"""Sign stiffness of one network in different arithmetics, beside the curve of the paper's Figure 2."""
+
+import numpy as np
+import pandas as pd
+
+from stiffness.measures import between_classes, within_class
+from stiffness_book import published
+from stiffness_book.experiment import ARITHMETICS
+
+EXACT = "exact"
+WORDS = {EXACT: "exact", "float32": "float32, from logits", "clipped": "float32, probabilities clipped at 1e-7",
+         "step_1e-3": "float32 change of the loss, step 1e-3", "step_1e-5": "float32 change of the loss, step 1e-5"}
+
+
+def matrices(table, images):
+    """{(seed, step, arithmetic): (Nc, Nc)} of the nested probe set with so many images, self-pairs counted.
+
+    Stages by step only. Two images of a class count once, as in the paper's Figure 2.
+    """
+    rows = table[table["target_loss"].isna() & (table["probe_images"] == images)
+                 & table["quantity"].str.startswith("nested_")]
+    found, keys = {}, ["seed", "step"]
+    for arithmetic in (EXACT, *ARITHMETICS):
+        name = "sign" if arithmetic == EXACT else f"sign_{arithmetic}"
+        own = {key: part.sort_values("class_a")["value"].to_numpy() for key, part in
+               rows[rows["quantity"] == f"nested_self_stiffness_{name}"].groupby(keys)}
+        for key, part in rows[rows["quantity"] == f"nested_class_stiffness_{name}"].groupby(keys):
+            C = part.pivot(index="class_a", columns="class_b", values="value").to_numpy()
+            self_stiffness = 1.0 if arithmetic == EXACT else own[key]
+            found[(*key, arithmetic)] = published.with_self_pairs(C, images // len(C), self_stiffness)
+    return found
+
+
+def curves(table, images):
+    """Stiffness within and between classes by seed, step, images seen and arithmetic, from `matrices`."""
+    return pd.DataFrame([
+        {"seed": seed, "step": step, "seen": step * published.BATCH, "arithmetic": arithmetic, "summary": summary,
+         "value": of(C)}
+        for (seed, step, arithmetic), C in matrices(table, images).items()
+        for summary, of in (("within_class", within_class), ("between_classes", between_classes))])
+
+
+def zero_gradients(table, images):
+    """The share of gradients that are exactly 0 by seed, step, arithmetic and class: of images whose pair with
+    itself has the sign 0."""
+    rows = table[table["target_loss"].isna() & (table["probe_images"] == images)
+                 & table["quantity"].str.startswith("nested_self_stiffness_sign_")]
+    return rows.assign(arithmetic=rows["quantity"].str.removeprefix("nested_self_stiffness_sign_"),
+                       value=1 - rows["value"])[["seed", "step", "arithmetic", "class_a", "value"]]
+
+
+def published_curves():
+    """Figure 2's curves: seen, summary, value, error."""
+    rows = published.curves(2)
+    names = {"same class": "within_class", "different class": "between_classes"}
+    rows = rows[rows["series"].isin(names)]
+    return pd.DataFrame({"seen": rows["x"], "summary": rows["series"].map(names), "value": rows["y"],
+                         "error": rows["error"]}).sort_values(["summary", "seen"], ignore_index=True)
+
+
+def distances(found):
+    """How far each arithmetic's curve is from the paper's: the mean absolute difference over the paper's stages, by
+    seed, arithmetic and summary. found: as from `curves`, whose values are interpolated against the logarithm of the
+    images seen; the paper's stages before the first of these after initialisation, and after the last, are left out.
+    """
+    paper, rows = published_curves(), []
+    for (seed, arithmetic, summary), own in found[found["seen"] > 0].groupby(["seed", "arithmetic", "summary"]):
+        own = own.sort_values("seen")
+        theirs = paper[(paper["summary"] == summary) & paper["seen"].between(own["seen"].min(), own["seen"].max())]
+        ours = np.interp(np.log(theirs["seen"]), np.log(own["seen"]), own["value"])
+        rows.append({"seed": seed, "arithmetic": arithmetic, "summary": summary, "stages": len(theirs),
+                     "value": float(np.abs(ours - theirs["value"]).mean())})
+    return pd.DataFrame(rows)
