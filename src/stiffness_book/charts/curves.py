@@ -228,8 +228,9 @@ def arithmetic_evolution(found, paper, words, *, title):
     means = over_seeds(found[found["seen"] > 0], ["seen", "arithmetic", "summary"], bounds=STIFFNESS)
     means = rounded(means).assign(arithmetic=means["arithmetic"].map(words))
     order = [name for name in words.values() if name in set(means["arithmetic"])]
-    x = alt.X("seen:Q", title="images seen", scale=alt.Scale(type="log", nice=False),
-              axis=alt.Axis(grid=False, values=[1e3, 1e4, 1e5, 1e6, 5e6], format="~s"))
+    # between linear, on which the beginning vanishes, and logarithmic, on which the end does
+    x = alt.X("seen:Q", title="images seen", scale=alt.Scale(type="pow", exponent=0.4, nice=False),
+              axis=alt.Axis(grid=False, values=[1e4, 1e5, 5e5, 1e6, 2e6, 4e6], format="~s"))
     colour = alt.Color("arithmetic:N", sort=order, scale=CURVES, legend=alt.Legend(
         title=None, orient="bottom", columns=1, labelLimit=320, **LINE_SYMBOL))
     panels, told = [], []

@@ -1,0 +1,86 @@
+"""Arithmetics beside each other and beside the paper: on made-up runs whose answer is known."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from stiffness_book import charts, rounding, texts
+from stiffness_book.experiment import ARITHMETICS
+
+STEPS = (0, 100, 1000, 10_000, 100_000)
+IMAGES = 12  # three of each of four classes
+
+
+def nested(within_at, zero_at, seeds=3, between=0.2):
+    """A run's rows. within_at: (arithmetic, step) -> within-class stiffness; zero_at: the share of zero gradients."""
+    rows = []
+    for seed in range(seeds):
+        for step in STEPS:
+            for arithmetic in ("exact", *ARITHMETICS):
+                suffix = "" if arithmetic == "exact" else f"_{arithmetic}"
+                at = {"seed": seed, "step": step, "target_loss": np.nan, "probe_images": IMAGES}
+                C = np.where(np.eye(4, dtype=bool), within_at(arithmetic, step), between)
+                if arithmetic == "step_1e-3":
+                    C[0, 1] += 0.1
+                rows += [at | {"quantity": f"nested_class_stiffness_sign{suffix}", "class_a": a, "class_b": b,
+                               "value": C[a, b]} for a, b in np.ndindex(4, 4)]
+                if suffix:
+                    rows += [at | {"quantity": f"nested_self_stiffness_sign{suffix}", "class_a": c, "class_b": None,
+                                   "value": 1 - zero_at(arithmetic, step)} for c in range(4)]
+    return pd.DataFrame(rows).astype({"class_a": "Int16", "class_b": "Int16"})
+
+
+def made():
+    return nested(lambda arithmetic, step: 1.0 if arithmetic == "exact" or step < 1000 else 0.4,
+                  lambda arithmetic, step: 0.5 * (arithmetic == "clipped" and step > 1000))
+
+
+def test_curves_count_each_image_with_itself():
+    found = rounding.curves(made(), IMAGES).set_index(["seed", "step", "arithmetic", "summary"])["value"]
+    assert found[0, 10_000, "exact", "within_class"] == pytest.approx(1)
+    assert found[0, 10_000, "float32", "within_class"] == pytest.approx((2 * 0.4 + 2 * 1) / 4)
+    assert found[0, 10_000, "clipped", "within_class"] == pytest.approx((2 * 0.4 + 2 * 0.5) / 4)
+    assert found[0, 0, "exact", "between_classes"] == pytest.approx(0.2)
+    zeros = rounding.zero_gradients(made(), IMAGES)
+    assert zeros[zeros["step"] == 100_000].groupby("arithmetic")["value"].mean().to_dict() == pytest.approx(
+        {"clipped": 0.5, "float32": 0, "step_1e-3": 0, "step_1e-5": 0})
+
+
+def test_distance_from_the_paper_is_the_mean_absolute_difference(monkeypatch):
+    found = rounding.curves(made(), IMAGES)
+    paper = pd.DataFrame({"seen": [3200.0, 320_000.0, 1.0, 1e12] * 2, "value": [1.0, 0.5, 9.0, 9.0, 0.2, 0.2, 9.0, 9.0],
+                          "summary": ["within_class"] * 4 + ["between_classes"] * 4, "error": 0.0})
+    monkeypatch.setattr(rounding, "published_curves", lambda: paper)
+    distances = rounding.distances(found).groupby(["arithmetic", "summary"])["value"].mean()
+    assert distances["exact", "within_class"] == pytest.approx(0.25)  # of two stages: the others are outside
+    assert distances["float32", "within_class"] == pytest.approx(0.1)
+    assert distances["exact", "between_classes"] == pytest.approx(0)
+
+
+def test_the_papers_curves_are_read():
+    paper = rounding.published_curves()
+    assert set(paper["summary"]) == {"within_class", "between_classes"} and len(paper) == 208
+    assert (paper["error"] > 0).all() and paper["value"].between(-1, 1).all()
+
+
+def test_what_is_said_follows_the_runs(monkeypatch):
+    table = made()
+    found = rounding.curves(table, IMAGES)
+    distances = rounding.distances(found)
+    said = texts.over_fitting_or_rounding(found, distances)
+    assert "+1.00 in exact arithmetic, +0.70 in float32 from logits, and +0.45 from clipped" in said
+    reverse = distances.assign(value=np.where(distances["arithmetic"] == "exact", 0.0, 1.0))
+    assert "nearest to that of *exact*" in texts.over_fitting_or_rounding(found, reverse)
+    assert "| exact | 0.00 [0.00, 0.00] |" in texts.distances_from_the_paper(reverse)
+    assert "| float32, probabilities clipped at 1e-7 | 50.0" in texts.zero_gradients_by_class(
+        rounding.zero_gradients(table, IMAGES))
+    told = texts.symmetric_or_not(rounding.matrices(table, IMAGES))
+    assert "| exact | 0.00 | 0.00 |" in told and "step 1e-3 | 0.10 | 0.10 |" in told
+
+
+def test_the_chart_tells_both_and_survives_nothing():
+    found = rounding.curves(made(), IMAGES)
+    chart = charts.arithmetic_evolution(found, rounding.published_curves(), rounding.WORDS, title="t").to_dict()
+    assert "within classes, exact: 1.00 at the end" in chart["description"] and "the paper" in chart["description"]
+    empty = charts.arithmetic_evolution(found[:0], rounding.published_curves(), rounding.WORDS, title="t").to_dict()
+    assert "no data" in empty["description"]
