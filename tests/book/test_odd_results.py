@@ -357,7 +357,7 @@ def test_text_from_a_result_opens_no_dialog(browser, tmp_path):
     page.wait_for_function("[...document.querySelectorAll('div[id^=\"altair-viz-\"]')].every("
                            "box => box.classList.contains('vega-embed'))")
     for box in page.locator('div[id^="altair-viz-"]').all():  # tooltips hold class names
-        box.locator("svg .mark-rect path, svg .mark-symbol path").first.hover(force=True)
+        box.locator("canvas, svg .mark-rect path, svg .mark-symbol path").first.hover(force=True)
         page.wait_for_timeout(100)
     assert HOSTILE in page.locator("#vg-tooltip-element").inner_text()
     assert not dialogs and not errors
