@@ -122,8 +122,10 @@
       }
     }
     await vega();
-    const embed = async () => {
+    const embed = async (chosen = {}) => {
       const { view } = await vegaEmbed(target, spec, onCanvas ? { ...options, config: inked(target) } : options);
+      for (const [name, value] of Object.entries(chosen)) view.signal(name, value);
+      await view.runAsync();
       if (stages) tellStages(target, stages);
       return view;
     };
@@ -131,10 +133,9 @@
     target.tabIndex = 0; // wide ones scroll
     offer(spec, () => view, target);
     if (onCanvas) new MutationObserver(async () => {
-      const kept = view.getState({ signals: name => CHOICES.includes(name), data: () => false });
+      const { signals } = view.getState({ signals: name => CHOICES.includes(name), data: () => false });
       view.finalize();
-      view = await embed();
-      view.setState(kept);
+      view = await embed(signals);
     }).observe(document.documentElement, { attributeFilter: ["data-theme"] });
   };
 

@@ -74,8 +74,22 @@ def visit(browser):
         context.close()
 
 
+COLOURED = """canvas => {
+    const {data} = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height)
+    return data.filter((value, k) => k % 4 == 3 && value > 0).length
+}"""
+
+
 def marks(chart) -> int:
-    return chart.locator("svg .role-mark > *").count()
+    """The number of a chart's marks, or of coloured pixels where it is drawn on a canvas."""
+    canvas = chart.locator("canvas")
+    return canvas.evaluate(COLOURED) if canvas.count() else chart.locator("svg .role-mark > *").count()
+
+
+def drawn(chart) -> str:
+    """What a chart shows, as text."""
+    canvas = chart.locator("canvas")
+    return canvas.evaluate("canvas => canvas.toDataURL()") if canvas.count() else chart.locator("svg").inner_html()
 
 
 def test_all_pages_are_known(site):
@@ -92,12 +106,12 @@ def test_page_is_sound(name, address, visit):
     for image in page.locator("article img").all():
         assert image.get_attribute("alt")
     for slider in page.locator(f"{CHARTS} input[type=range]").all():
-        picture = slider.locator("xpath=ancestor::div[contains(@class, 'vega-embed')]").locator("svg")
-        before = picture.inner_html()
+        chart = slider.locator("xpath=ancestor::div[contains(@class, 'vega-embed')]")
+        before = drawn(chart)
         slider.focus()
         slider.press("End" if slider.input_value() != slider.get_attribute("max") else "Home")
         page.wait_for_timeout(300)
-        assert picture.inner_html() != before, f"{slider.get_attribute('name')} changes nothing"
+        assert drawn(chart) != before, f"{slider.get_attribute('name')} changes nothing"
     assert not wrong
 
 
@@ -214,6 +228,74 @@ def test_a_charts_numbers_and_picture_can_be_taken_home(address, visit):
     assert taken["SVG"].startswith(b"<svg") and taken["PNG"].startswith(b"\x89PNG")
     assert details.locator("tbody tr").count() == len(table)
     assert not wrong
+
+
+@pytest.mark.parametrize("name", [name for name in CHAPTERS if name.split("/")[-1] in figures.FIGURES])
+def test_every_chart_of_a_figure_has_a_numbered_caption(name, site):
+    text = (site / f"{name}.html").read_text(encoding="utf-8")
+    captions = re.findall(r'<p class="chart-caption" id="([^"]+)"><a href="#([^"]+)">([^<]+)\.</a> ([^<]+)</p>', text)
+    assert len(captions) == len(re.findall(r'<div id="altair-viz-', text)) > 0
+    assert len({id for id, *_ in captions}) == len(captions)
+    number = re.search(r"/fig0?(\d+)_", name)
+    for place, (id, link, label, caption) in enumerate(captions):
+        letter = "abcdefgh"[place] if len(captions) > 1 else ""
+        expected = f"Figure {number[1]}{letter}" if number else f"Chart {place + 1}"
+        assert label == expected and id == link == label.lower().replace(" ", "-") and caption.endswith(".")
+
+
+def test_a_slider_tells_its_stages_and_plays_them(address, visit):
+    page, wrong = visit(f"{address}notebooks/fig03_class_stiffness_mnist.html", address)
+    player = page.locator(".vega-bind.stages")
+    slider, told, button = player.locator("input"), player.locator("output"), player.locator("button")
+    assert told.inner_text() == slider.get_attribute("aria-valuetext") == "after 10,000 steps"
+    slider.press("Home")
+    assert told.inner_text() == slider.get_attribute("aria-valuetext") == "at initialisation"
+    chart = page.locator(f"{CHARTS}:has(.stages)")
+    first = drawn(chart)
+    button.press("Enter")
+    assert button.inner_text() == "Pause"
+    page.wait_for_function("document.querySelector('.stages output').textContent === 'after 30 steps'")
+    assert drawn(chart) != first
+    slider.press("ArrowRight")  # whoever moves the slider has it
+    assert button.inner_text() == "Play" and told.inner_text() == "after 100 steps"
+    slider.press("End")
+    button.click()  # at the end it plays from the beginning
+    assert told.inner_text() == "at initialisation"
+    assert not wrong
+
+
+def test_the_slider_of_a_hundred_classes_is_quick_and_follows_the_theme(address, visit):
+    page, _ = visit(f"{address}notebooks/fig07_super_classes.html", address, color_scheme="light")
+    chart = page.locator(f"{CHARTS}:has(canvas)")
+    chart.scroll_into_view_if_needed()
+    times = page.evaluate("""async () => {
+        const slider = document.querySelector("input[name=stage]"), times = [];
+        for (let k = 0; k < 20; k++) {
+            const start = performance.now();
+            slider.value = k % (+slider.max + 1);
+            slider.dispatchEvent(new Event("input", {bubbles: true}));
+            await new Promise(done => requestAnimationFrame(() => setTimeout(done)));
+            times.push(performance.now() - start);
+        }
+        return times;
+    }""")
+    assert sorted(times)[5] < 100  # milliseconds; the slowest are other programs' doing
+    page.locator(".stages input").press("End")
+    page.wait_for_timeout(300)
+    light = drawn(chart)
+    page.evaluate("document.documentElement.dataset.theme = 'dark'")
+    page.wait_for_timeout(1500)
+    assert drawn(chart) != light and page.locator(".stages output").inner_text() == "after 9,000 steps"
+
+
+def test_the_first_screen_shows_the_findings_and_the_doors(address, browser):
+    with browser.new_context(viewport={"width": 1280, "height": 900}) as context:
+        page = context.new_page()
+        page.goto(f"{address}book/index.html")
+        shown = page.locator(".first-screen").bounding_box()
+        assert shown["y"] + shown["height"] < 900 and page.locator(".first-screen a.door").count() == 3
+        for part in (".first-screen li", ".first-screen .moving-matrix .player"):
+            assert page.locator(part).last.bounding_box()["y"] < 900
 
 
 def test_the_matrix_on_the_front_page_moves(address, browser):
