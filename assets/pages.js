@@ -43,3 +43,11 @@
   addEventListener("load", mark);
   addEventListener("resize", mark);
 })();
+
+/* Paper is light. */
+(() => {
+  const page = document.documentElement.dataset;
+  let theme;
+  addEventListener("beforeprint", () => { theme = page.theme; page.theme = "light"; });
+  addEventListener("afterprint", () => { page.theme = theme; });
+})();

@@ -79,7 +79,8 @@ def test_a_published_site_points_at_its_repository(tmp_path, monkeypatch):
     assert "COLAB_RELEASE_TAG" in (site / "_sources" / "notebooks" / "own_model.ipynb").read_text(encoding="utf-8")
     assert "https://fork.github.io/book/notebooks/own_model.html" in (site / "sitemap.xml").read_text(encoding="utf-8")
     assert (site / "_static" / "preview.png").read_bytes().startswith(b"\x89PNG")
-    assert 'href="/book/' in (site / "404.html").read_text(encoding="utf-8")
+    assert '<base href="/book/">' in (site / "404.html").read_text(encoding="utf-8")
+    assert "404" not in (site / "sitemap.xml").read_text(encoding="utf-8")
 
 
 def test_the_cell_does_nothing_elsewhere(tmp_path, monkeypatch):

@@ -1,77 +1,22 @@
 """The built site in Chromium: no other host, no console error, charts with marks and names, sliders that work."""
 
-import functools
 import html
-import http.server
 import io
 import re
-import threading
 from pathlib import Path
 from urllib.parse import unquote, urldefrag
 
 import pandas as pd
 import pytest
-import yaml
 from axe_playwright_python.sync_playwright import Axe
 
 from stiffness_book import figures, summaries, sweep
 from stiffness_book.publish.refresh import ROOT
-from stiffness_book.publish.site import make_site
+from tests.book.conftest import CHAPTERS, CHARTS
 
-TOC = yaml.safe_load((ROOT / "_toc.yml").read_text(encoding="utf-8"))
-CHAPTERS = [chapter["file"] for part in TOC["parts"] for chapter in part["chapters"]]
-PAGES = [TOC["root"], *CHAPTERS, "index", "genindex", "search", "404"]
-CHARTS = 'div[id^="altair-viz-"]'
+PAGES = [*CHAPTERS, "index", "genindex", "search", "404"]
 
 each_page = pytest.mark.parametrize("name", PAGES)
-
-
-@pytest.fixture(scope="session")
-def site(tmp_path_factory, browser):
-    """The site from the committed notebooks, built once."""
-    return make_site(tmp_path_factory.mktemp("site") / "html", run=False).parent
-
-
-@pytest.fixture(scope="session")
-def address(site):
-    class Quiet(http.server.SimpleHTTPRequestHandler):
-        def log_message(self, *_):
-            pass
-
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=site)) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        yield f"http://127.0.0.1:{server.server_port}/"
-        server.shutdown()
-        thread.join()
-
-
-@pytest.fixture
-def visit(browser):
-    """Open an address; returns the page, its charts drawn, and a list of what went wrong while it loaded."""
-    contexts = []
-
-    def go(url, own, **options):
-        context = browser.new_context(**options)
-        contexts.append(context)
-        page, wrong = context.new_page(), []
-        here = (own, "data:", "blob:")
-        page.on("request", lambda r: wrong.append(f"asks {r.url}") if not r.url.startswith(here) else 0)
-        page.on("response", lambda r: wrong.append(f"{r.status} {r.url}") if r.status >= 400 else 0)
-        page.on("console", lambda m: wrong.append(f"console: {m.text}") if m.type == "error" else 0)
-        page.on("pageerror", lambda e: wrong.append(f"error: {e}"))
-        page.goto(url)
-        page.wait_for_load_state("networkidle")
-        if options.get("java_script_enabled", True):
-            for number, chart in enumerate(page.locator(CHARTS).all()):  # each is drawn when it comes near the screen
-                chart.scroll_into_view_if_needed()
-                page.wait_for_function(f"document.querySelectorAll('{CHARTS}')[{number}].matches('.vega-embed')")
-            page.evaluate("scrollTo(0, 0)")
-        return page, wrong
-
-    yield go
-    for context in contexts:
-        context.close()
 
 
 COLOURED = """canvas => {
@@ -178,7 +123,7 @@ def test_charts_show_without_javascript(name, address, visit):
 
 def test_links_between_pages_resolve(site):
     broken = []
-    for page in set(site.rglob("*.html")) - {site / "404.html"}:  # whose links are those from the site's root
+    for page in site.rglob("*.html"):
         for link in set(re.findall(r'<a [^>]*href="([^"]+)"', page.read_text(encoding="utf-8"))):
             url, fragment = urldefrag(html.unescape(link))
             if re.match("[a-z]+:", url):

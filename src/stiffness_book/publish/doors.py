@@ -7,7 +7,6 @@ import html
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from urllib.parse import urlparse
 
 import nbformat
 import vl_convert
@@ -23,8 +22,8 @@ def configure(place, app, config):
     """The addresses, and what stands at the foot of each page. place: the repository, or None."""
     site = place.site if place else None
     config.html_baseurl = config.ogp_site_url = site or ""
-    config.notfound_urls_prefix = urlparse(site).path if site else "/"
     config.sitemap_url_scheme = "{link}"
+    config.sitemap_excludes = ["404.html", "genindex.html", "search.html"]
     config.ogp_site_name = config.html_title
     config.ogp_social_cards = {"enable": False}
     config.ogp_image = f"{site}_static/{PREVIEW}" if site else None
@@ -59,7 +58,6 @@ def draw_preview(app, error):
 
 def setup(app):
     app.setup_extension("sphinxext.opengraph")
-    app.setup_extension("notfound.extension")
     place = repository()  # once: it asks git
     if place and place.site:
         app.setup_extension("sphinx_sitemap")

@@ -122,18 +122,16 @@ def with_picture(html: str, svg: str, label: str) -> str:
     return html.replace(div[0], f'<div id="{div[1]}">{svg}</div>')
 
 
-def build(source: Path, output: Path, banner: str = "", builder: str = "html") -> None:
+def build(source: Path, output: Path, banner: str = "") -> None:
     """Sphinx over the staged folder. A warning fails the build, after all warnings were shown."""
     # not the command jupyter-book, whose first line holds a path that is wrong once the folder was moved
     jupyter_book = [sys.executable, "-c", "from jupyter_book.cli.main import main; main()", "config", "sphinx"]
-    sphinx = [sys.executable, "-m", "sphinx", "-W", "--keep-going", "-q", "-b", builder]
+    sphinx = [sys.executable, "-m", "sphinx", "-W", "--keep-going", "-q", "-b", "html"]
     sphinx += ["-d", str(source.with_name("doctrees"))]
     if banner:
         sphinx += ["-D", f"html_theme_options.announcement={banner}"]
     subprocess.run([*jupyter_book, str(source)], cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
     subprocess.run([*sphinx, str(source), str(output)], cwd=ROOT, check=True)
-    if builder != "html":
-        return
     forward = output / "index.html"  # leads to the front page; without an icon's name browsers ask for one in vain
     forward.write_text('<link rel="icon" href="_static/favicon.svg" />\n' + forward.read_text(encoding="utf-8"))
 
@@ -177,10 +175,8 @@ def run_all(folder: Path, work: Path, quick: bool) -> None:
         os.replace(work / "copying", work / f"{source.stem}-{digest_of(source, results)}.ipynb")
 
 
-def make_site(output: Path, quick: bool = False, run: bool = True, builder: str = "html") -> Path:
+def make_site(output: Path, quick: bool = False, run: bool = True) -> Path:
     """Stage, execute, build; returns the page to open. `run=False` takes the notebooks as they are committed.
-
-    builder: of Sphinx; with "singlehtml" the book is one page.
 
     Raises NotebookError when a notebook fails or `output` holds anything but a site, and Locked while another
     build writes to the same output.
@@ -207,14 +203,14 @@ def make_site(output: Path, quick: bool = False, run: bool = True, builder: str 
                 embed_pictures(notebook)
                 point_at(place, notebook)
                 write(notebook, path)
-            build(folder / "source", folder / "html", BANNER if quick else "", builder)
+            build(folder / "source", folder / "html", BANNER if quick else "")
             if output.exists():
                 os.replace(output, folder / "replaced")
             os.replace(folder / "html", output)
         finally:
             shutil.rmtree(folder, ignore_errors=True)
         shutil.rmtree(work, ignore_errors=True)
-    return output / ("index.html" if builder == "html" else "book/index.html")
+    return output / "index.html"
 
 
 def main() -> None:
