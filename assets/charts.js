@@ -114,11 +114,17 @@
     const [spec, options] = JSON.parse(script.textContent);
     const { stages, narrow, embedOptions } = spec.usermeta ?? {};
     const onCanvas = embedOptions?.renderer === "canvas";
+    if (spec.hconcat && target.clientWidth < NARROW) { // side by side becomes one below the other
+      spec.vconcat = spec.hconcat;
+      delete spec.hconcat;
+    }
     if (narrow && target.clientWidth < NARROW) {
-      spec.columns = narrow.columns;
-      for (const panel of spec.concat) {
-        panel.width = panel.height = narrow.size;
-        panel.title = { text: panel.title, fontSize: 12 };
+      for (const panel of spec.concat ?? [spec]) panel.width = panel.height = narrow.size;
+      if (spec.concat) {
+        spec.columns = narrow.columns;
+        for (const panel of spec.concat) panel.title = { text: panel.title, fontSize: 12 };
+      } else {
+        spec.layer = spec.layer.filter(part => part.name !== narrow.without);
       }
     }
     await vega();

@@ -36,8 +36,7 @@ chart = charts.two_gradients()
 page.show(chart, "Figure 1", "The gradients of two examples, and what a step along the first one does to the second.")
 
 # %% [markdown]
-# **Figure 1.** The gradients of two examples in the plane that they span. The shaded half-space holds every $g$ with
-# $g_1 \cdot g > 0$. Lengths are in units of $|g_1|$.
+# The shaded half-space holds every $g$ with $g_1 \cdot g > 0$. Lengths are in units of $|g_1|$.
 
 # %% tags=["remove-cell"]
 page.glue("fig01", chart)

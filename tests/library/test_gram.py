@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from keras import layers
 
 from stiffness import class_stiffness, gradient_gram
-from stiffness.engine import definition
+from stiffness.engine import definition, taps
 from stiffness.engine.check import Check
 from stiffness.engine.engine import _CHECKED
 from stiffness.gram import cosine_class_stiffness
@@ -796,3 +796,26 @@ def test_outputs_of_two_precisions():
     model = keras.Model(inputs, [layers.Dense(3, dtype="float16")(hidden), layers.Dense(3)(hidden)])
     x, y = examples(6)
     agree(model, x, [y, y], loss=CROSS_ENTROPY, tolerance=1e-2)
+
+
+class Unrolled(layers.Layer):
+    """Reads the values of its inputs, which no graph can, and raises its kernel to a power that depends on them."""
+
+    def build(self, shape):
+        self.kernel = self.add_weight(shape=(shape[-1], 3), name="kernel")
+
+    def call(self, x):
+        powers = [1 + int(np.abs(row).sum()) % 3 for row in np.asarray(x)]
+        return keras.ops.concatenate([keras.ops.matmul(x[k : k + 1], self.kernel**power)
+                                      for k, power in enumerate(powers)])
+
+
+def test_code_that_runs_in_no_graph_is_measured_one_example_at_a_time():
+    keras.utils.set_random_seed(0)
+    model = keras.Sequential([layers.Dense(4), Unrolled(), layers.Dense(3)])
+    x, y = examples(6)
+    model(x)
+    gram = gradient_gram(model, x, y, loss=CROSS_ENTROPY)
+    assert taps.EAGER in gram.ways.values()
+    expected = gradient_gram(model, x, y, loss=CROSS_ENTROPY, method="jacobian").products
+    np.testing.assert_allclose(gram.products, expected, rtol=1e-4, atol=1e-5 * np.abs(expected).max())

@@ -22,6 +22,7 @@ from stiffness_book.table import KINDS
 
 FOUND = "found clusters"
 HEAT_MAP = "Heat map of the class stiffness matrix"
+BLOCK_LABELS = "block labels"  # the layer that names blocks; a phone has no room for it
 UNKNOWN = "grey cells are unknown"
 
 
@@ -129,11 +130,13 @@ def matrix_orders(matrices, arrangements, class_names, super_classes, *, step, t
         text="label:N", x=alt.value(size), y=alt.Y("middle:Q", scale=y))
     longest = max((block["label"] for block in drawn), key=len, default="")
     room = once().mark_text(text=longest, opacity=0, **text).encode(x=alt.value(size))  # the width stays as it is
-    chart = alt.layer(matrix, boxes, labels, room, _stage_heading(steps), width=size, height=size)
+    named = alt.layer(labels, room).properties(name=BLOCK_LABELS)
+    chart = alt.layer(matrix, boxes, named, _stage_heading(steps), width=size, height=size)
     chart = with_stage_slider(_grey_behind(chart, bool(notes)), steps, step).add_params(
         *known, kind_switch(), order, key)
     # thousands of cells: on a canvas a browser redraws them faster than as SVG
-    return chart.properties(usermeta={**chart.usermeta, "embedOptions": {"renderer": "canvas"}},
+    return chart.properties(usermeta={**chart.usermeta, "embedOptions": {"renderer": "canvas"},
+                                      "narrow": {"size": max(1, 300 // classes) * classes, "without": BLOCK_LABELS}},
                             title=with_notes(title, notes), description=sentences(description, notes))
 
 
