@@ -50,8 +50,8 @@ page.answer(f"**Do stiff domains grow with the learning rate?** In input space i
 # version, for the cosine. Lines are medians over the runs; bands extend from the smallest to the largest value, or to
 # the edge of the panel. The axes give the distance as 1 − cosine and, in brackets, the cosine, which is the first
 # version's distance. A triangle at the upper edge means that there is no such distance: stiffness is positive and never
-# falls to zero. For the sign one does not expect a critical length, because within a class the sign is
-# [expected to be +1](../book/method.md) at every distance; the table below counts the cases.
+# falls to zero. For the sign there is hardly a critical length, because within a class it is nearly always +1 in these
+# networks ([why](../book/method.md)); the table below counts the cases.
 
 # %% tags=["hide-input"]
 chart = charts.domain_sizes_against_rate(
