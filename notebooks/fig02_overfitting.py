@@ -83,9 +83,9 @@ page.say(texts.negative_at_the_onset(tables))
 # A network that has memorised its images is very confident, also about images that it has not seen. Its gradients are
 # proportional to $p - 1$, where $p$ is the probability of the correct class. When $p$ is closer to 1 than single
 # precision can resolve, the computed $p - 1$ is a rounding error: 0, or one or two units in the last digit, of either
-# sign. The numbers above do not have this flaw, as the [method page](../book/method.md) explains. Below they are compared
-# with signs that do have it, from the same networks and the same images. [Another page](float32.ipynb) does so at the
-# paper's own length of training.
+# sign. The numbers above do not have this flaw, as the [method page](../book/method.md) explains. Below they are
+# compared with signs that do have it, from the same networks and the same images. [Another page](float32.ipynb) does so
+# at the paper's own length of training.
 
 # %% tags=["hide-input"]
 for dataset, rows in tables.items():

@@ -92,8 +92,8 @@ page.say(
     texts.over_fitting_within_classes(figure.table) + " The paper says that it falls as a network over-fits (C3); "
     "[Figure 2](fig02_overfitting.ipynb) judges that.",
     "The claims are about the sign. Within a class the last layer alone always gives +1, as [the method "
-    "page](../book/method.md) shows; only the layers below can make it negative. The cosine weighs how strongly two images help or harm each other. "
-    + texts.cosines_from_first_to_last(figure.table))
+    "page](../book/method.md) shows; only the layers below can make it negative. The cosine "
+    "weighs how strongly two images help or harm each other. " + texts.cosines_from_first_to_last(figure.table))
 for verdict in verdicts:
     page.found(verdict)
 page.front("moving-matrix", figure.moving())
