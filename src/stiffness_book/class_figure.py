@@ -3,10 +3,11 @@
 import math
 from dataclasses import dataclass
 
+import numpy as np
 import pandas as pd
 from IPython.display import HTML
 
-from stiffness_book import charts, page, summaries
+from stiffness_book import charts, page, published, rounding, summaries
 from stiffness_book.words import name_of
 
 
@@ -50,6 +51,28 @@ class ClassFigure:
         reached = [step for step in stages if step <= self.last]
         return charts.matrix_panels(self.matrices, reached, "sign", title=["Class stiffness (sign)", self._on()],
                                     of=self._of())
+
+    def beside_the_paper(self, number):
+        """{images seen: (ours, the paper's)}: the class stiffness matrices of a figure of the paper, and ours at the
+        nearest stage on the largest nested probe set, self-pairs counted; the mean over the runs."""
+        found = rounding.matrices(self.table, int(self.table["probe_images"][self._nested].max()))
+        steps = {step for _, step, _ in found}
+        pairs = {}
+        for images, theirs in published.matrices(number).items():
+            step = min(steps, key=lambda step, images=images: abs(step * published.BATCH - images))
+            ours = [C for (_, at, arithmetic), C in found.items() if (at, arithmetic) == (step, rounding.EXACT)]
+            pairs[images] = np.mean(ours, axis=0), theirs
+        return pairs
+
+    def panels_beside_the_paper(self, pairs):
+        """The matrices of `beside_the_paper` above each other."""
+        named = {f"{images:,} images" if images else "at initialisation": both for images, both in pairs.items()}
+        return charts.matrices_beside(named, self.class_names, title=["Class stiffness (sign)", self._on()],
+                                      of=self._of())
+
+    @property
+    def _nested(self):
+        return self.table["quantity"] == "nested_class_stiffness_sign"
 
     def slider(self, first=None):
         """The matrices of all stages, by sign and by cosine. first: the step of the stage shown first, or the last."""

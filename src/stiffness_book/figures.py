@@ -29,9 +29,11 @@ def class_stiffness(*, seeds, shown_stages, **settings):
     return [Experiment(seed=seed, **settings) for seed in _seeds(seeds)]
 
 
-def fig04(*, learning_rate, train_size, memorising_learning_rate, memorising_train_size, **settings):
-    """Permuted labels: a network that gives up, and one that learns them by heart."""
+def fig04(*, learning_rate, train_size, memorising_learning_rate, memorising_train_size, first_version, **settings):
+    """Permuted labels: a network that gives up, and one that learns them by heart; and the first version's network."""
+    own = settings | first_version | {"learning_rate": learning_rate, "train_size": train_size}
     return {"permuted": class_stiffness(**settings, learning_rate=learning_rate, train_size=train_size),
+            "first version": class_stiffness(**own | {"shown_stages": []}),
             "memorising": class_stiffness(**settings, learning_rate=memorising_learning_rate,
                                           train_size=memorising_train_size)}
 

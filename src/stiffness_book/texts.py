@@ -7,7 +7,7 @@ from itertools import product
 
 import numpy as np
 
-from stiffness_book import blocks, pictures, rounding, summaries
+from stiffness_book import blocks, pictures, published, rounding, summaries
 from stiffness_book.table import BIN, FARTHEST, KINDS, STIFFNESS, SUMMARIES
 from stiffness_book.words import WORDS, interval, percent, signed, signed3, small
 
@@ -512,6 +512,25 @@ def _of(curves, dataset, space, pairs):
 def _size(value):
     """A distance, and the first version's in brackets."""
     return f"{value:.2f} ({signed(1 - value)})" if value < FARTHEST else "none"
+
+
+# Beside the paper
+
+def agreement_with_the_paper(pairs):
+    """A table of how well matrices agree with the paper's, cell by cell. pairs: as from `ClassFigure.beside_the_paper`.
+    """
+    rows = []
+    for images, (ours, theirs) in pairs.items():
+        found = published.agreement(ours, theirs)
+        means = [f"{signed(np.diagonal(C).mean())} and {signed(C[~np.eye(len(C), dtype=bool)].mean())}"
+                 for C in (ours, theirs)]
+        rows.append([f"{images:,}", *means, *("–" if np.isnan(found[name]) else signed(found[name])
+                                                   for name in ("correlation", "correlation_between")),
+                     f"{found['distance']:.2f}"])
+    return (_table(["images seen", "here, within and between", "the paper", "correlation of cells",
+                    "of those between classes", "mean absolute difference"], rows)
+            + f"\n\nThe paper's cells are read off its colours, to ±{published.MATRIX_ERROR}. Each image is also "
+            "paired with itself in both. Ours are means over the runs; each of the paper's is of a single run.")
 
 
 # Over-fitting or rounding

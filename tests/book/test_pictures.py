@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from stiffness_book import pictures, published, texts
+from stiffness_book import charts, pictures, published, texts
 
 
 def figure_2(between, within):
@@ -94,3 +94,17 @@ def test_readings_have_errors_and_unknown_figures_are_named():
         published.curves(1)
     with pytest.raises(ValueError, match="figure is 8; matrices were read off Figures 3, 4, 5, 6, 7"):
         published.matrices(8)
+
+
+def test_matrices_beside_each_other_and_their_agreement_in_words():
+    rng = np.random.default_rng(0)
+    ours, names = rng.uniform(-1, 1, (10, 10)), [*map(str, range(10))]
+    pairs = {images: (ours, C) for images, C in published.matrices(4).items()}
+    chart = charts.matrices_beside({f"{images:,} images": both for images, both in pairs.items()}, names, title="t",
+                                   of="a network").to_dict()
+    assert len(chart["concat"]) == 8 and chart["columns"] == 4
+    assert "754,208 images, the paper: 1.00 within classes, -1.00 between them" in chart["description"]
+    assert "no data" in charts.matrices_beside({}, names, title="t", of="a network").to_dict()["description"]
+    told = texts.agreement_with_the_paper(pairs | {7: (published.matrices(4)[0], published.matrices(4)[0])})
+    assert "| 7 | +1.00 and −0.54 | +1.00 and −0.54 | +1.00 | +1.00 | 0.00 |" in told
+    assert told.splitlines()[5].split(" | ")[4] == "–"  # constant between classes

@@ -15,7 +15,7 @@ from stiffness_book.charts.curves import (
 )
 from stiffness_book.charts.distance import stiffness_against_distance
 from stiffness_book.charts.learning_rate import domain_sizes_against_rate, stiffness_against_rate
-from stiffness_book.charts.matrices import in_words, matrix_orders, matrix_panels, matrix_slider
+from stiffness_book.charts.matrices import in_words, matrices_beside, matrix_orders, matrix_panels, matrix_slider
 from stiffness_book.charts.moving import moving_matrix
 from stiffness_book.charts.points import network_difference_points, network_stiffness_points, probe_error_curves
 
@@ -26,6 +26,7 @@ __all__ = [
     "domain_sizes_against_rate",
     "in_words",
     "loss_evolution",
+    "matrices_beside",
     "matrix_orders",
     "matrix_panels",
     "matrix_slider",

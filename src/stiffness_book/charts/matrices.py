@@ -2,6 +2,7 @@
 
 import altair as alt
 import numpy as np
+import pandas as pd
 
 from stiffness_book.charts.look import GREY, STIFFNESS_SCALE
 from stiffness_book.charts.parts import (
@@ -48,6 +49,31 @@ def matrix_panels(matrices, steps, kind, *, title, of):
     return alt.concat(*panels, columns=columns, spacing=12).resolve_scale(color="shared").properties(
         usermeta={"narrow": {"columns": 2 if size == 190 else 1, "size": 128 if size == 190 else 200}},
         title=with_notes(title, notes), description=sentences(description, notes))
+
+
+def matrices_beside(pairs, class_names, *, title, of):
+    """Class stiffness matrices of this book above those of the paper, in one scale.
+
+    pairs: {stage in words: (ours, the paper's)}, each (Nc, Nc); of: whose they are, for the alternative text.
+    """
+    if not pairs:
+        return no_data(title, HEAT_MAP)
+    rows, told = [], []
+    for place, name in enumerate(("this book", "the paper")):
+        panels = []
+        for stage, both in pairs.items():
+            C = both[place]
+            cells = pd.DataFrame([
+                {"class_a": class_names[a], "class_b": class_names[b], "mean": round(float(C[a, b]), 3), "low": None,
+                 "high": None, "seeds": 1} for a, b in np.ndindex(*C.shape)])
+            panels.append(_grey_behind(_matrix(cells, size=150, title=[stage, name], labels=not panels,
+                                               stiffness="mean sign stiffness"), not np.isfinite(C).all()))
+            own = np.eye(len(C), dtype=bool)
+            told.append(f"{stage}, {name}: {C[own].mean():.2f} within classes, {C[~own].mean():.2f} between them")
+        rows += panels
+    return alt.concat(*rows, columns=len(pairs), spacing=12).resolve_scale(color="shared").properties(
+        usermeta={"narrow": {"columns": 2, "size": 128}}, title=title,
+        description=f"Heat maps of the class stiffness matrix of {of}, above those of the paper. {'; '.join(told)}.")
 
 
 def matrix_slider(matrices, *, title, of, first=None):
