@@ -61,10 +61,9 @@ page.show(chart, "Chart 2", "Stiffness between classes of the same networks.")
 # %% [markdown]
 # ## What is measured
 #
-# There are four networks. Those of the paper's first version are a convolutional network with 32, 64, 128 and 256
-# filters and a fully connected one with hidden layers of 500, 400, 300, 200 and 100 units; those of its third version
-# have 16, 32 and 32 filters, and hidden layers of 500, 300 and 100 units. The first version does not give its fully
-# connected widths: ours are a guess that, with the output layer, has the six layers it mentions.
+# There are four networks. The convolutional network of the paper's first version has 32, 64, 128 and 256 filters; it is
+# compared with a fully connected one with hidden layers of 500, 400, 300, 200 and 100 units, which is not the paper's.
+# Those of its third version have 16, 32 and 32 filters, and hidden layers of 500, 300 and 100 units.
 
 # %% [markdown]
 # ## The differences

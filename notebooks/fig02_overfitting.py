@@ -74,8 +74,8 @@ page.say(texts.negative_at_the_onset(tables))
 
 # %% [markdown]
 # In convolutional networks sign stiffness within classes does fall, as [Figure 6](fig06_class_stiffness_cifar10.ipynb)
-# and [Figure 7](fig07_super_classes.ipynb) show. For many pairs there, the layers below the last one contribute more to
-# the product than the last layer, and [the method page](../book/method.md) explains why this is necessary.
+# and [Figure 7](fig07_super_classes.ipynb) show. For many pairs there, the layers below the last one outweigh it;
+# [the method page](../book/method.md) explains why nothing else can make the sign negative.
 
 # %% [markdown]
 # ## The effect of rounding

@@ -74,7 +74,7 @@ page.show(figure.losses(), "Figure 5d", "Training and validation loss of the sam
 # %% [markdown]
 # ## What was found
 #
-# The rules are those of Figure 3's page, applied to these runs.
+# C1 and C2 are judged by the rules of Figure 3's page.
 
 # %% tags=["hide-input"]
 for verdict in verdicts:

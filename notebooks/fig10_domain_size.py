@@ -66,9 +66,9 @@ page.show(chart, "Figure 10a", "Stiff domains and critical lengths in input spac
 #
 # The two versions of the paper define the reach differently, and their conclusions seem to contradict each other. The
 # first uses the *stiff domain*: the distance at which the sign stiffness of all pairs first falls to zero, in input
-# space and in each layer's representation. It claims that stiff domains grow with the learning rate (C8). The third
-# uses the *critical length* ξ: the distance at which a straight line through the pairs of one class reaches zero. It
-# claims that ξ shrinks (C9), which this page does not judge. Both are drawn here, from the same runs. The [theory
+# space and in each layer's representation. It claims that stiff domains grow with the learning rate (C8a, C8b). The
+# third uses the *critical length* ξ: the distance at which a straight line through the pairs of one class reaches zero.
+# It claims that ξ shrinks (C9), which this page does not judge. Both are drawn here, from the same runs. The [theory
 # page](../book/theory.md) has the equations.
 
 # %% [markdown]

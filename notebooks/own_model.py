@@ -127,7 +127,7 @@ print(f"{len(set(suspects) & set(wrong))} of the {len(wrong)} most suspicious im
 
 # %% [markdown]
 # `nearest_gradients` finds the training examples that pull the same way as a given one, or against it, without holding
-# all pairs: here, for the first probe image, the three that a step on would help it most.
+# all pairs. Here it finds the three training images whose gradient steps would help the first probe image most.
 
 # %%
 from stiffness import nearest_gradients

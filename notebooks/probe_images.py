@@ -14,7 +14,7 @@
 # # How many images are enough?
 #
 # **What this page shows.** Stiffness is measured on a small sample, the *probe set*: 500 validation images where there
-# are 10 classes, 3,000 where there are 100. The authors of the paper state that this is enough (C12), without showing
+# are 10 classes, 3,000 where there are 100. The authors of the paper state that this is enough (C12b), without showing
 # how they know. Other images would have given other numbers: how different would they be?
 
 # %% tags=["parameters", "hide-input"] mystnb={"code_prompt_show": "Parameters", "code_prompt_hide": "Parameters"}
