@@ -50,7 +50,8 @@
 
   const save = (address, name) => make("a", { href: address, download: name }).click();
 
-  const offer = (spec, viewOf, target) => {
+  /* viewOf(): what is shown; plain(): the same without the page's theme. */
+  const offer = (spec, viewOf, plain, target) => {
     const name = document.title.split(/[—:]/)[0].trim().toLowerCase().replaceAll(/\W+/g, "-");
     const button = (text, action) => {
       const found = make("button", { type: "button", textContent: text });
@@ -60,8 +61,8 @@
     const text = (content, kind) => URL.createObjectURL(new Blob([content], { type: kind }));
     const details = make("details", { className: "chart-data" }, make("summary", { textContent: "Data and picture" }),
       button("Data (CSV)", () => save(text(csv(rows(spec, viewOf())), "text/csv"), `${name}.csv`)),
-      button("Picture (SVG)", async () => save(text(await viewOf().toSVG(), "image/svg+xml"), `${name}.svg`)),
-      button("Picture (PNG)", async () => save(await viewOf().toImageURL("png", 2), `${name}.png`)));
+      button("Picture (SVG)", async () => save(text(await (await plain()).toSVG(), "image/svg+xml"), `${name}.svg`)),
+      button("Picture (PNG)", async () => save(await (await plain()).toImageURL("png", 2), `${name}.png`)));
     details.addEventListener("toggle", () => {
       if (details.open && !details.querySelector("table")) {
         const table = rows(spec, viewOf());
@@ -102,6 +103,11 @@
     tell();
   };
 
+  const set = async (view, signals) => {
+    for (const [name, value] of Object.entries(signals)) view.signal(name, value);
+    return view.runAsync();
+  };
+
   /* Texts on a canvas are not reached by the style sheet. */
   const inked = target => {
     const color = getComputedStyle(target).color, texts = { labelColor: color, titleColor: color };
@@ -128,18 +134,23 @@
       }
     }
     await vega();
-    const embed = async (chosen = {}) => {
+    const embed = async (signals = {}) => {
       const { view } = await vegaEmbed(target, spec, onCanvas ? { ...options, config: inked(target) } : options);
-      for (const [name, value] of Object.entries(chosen)) view.signal(name, value);
-      await view.runAsync();
+      await set(view, signals);
       if (stages) tellStages(target, stages);
       return view;
     };
     let view = await embed();
     target.tabIndex = 0; // wide ones scroll
-    offer(spec, () => view, target);
+    const chosen = () => view.getState({ signals: name => CHOICES.includes(name), data: () => false }).signals;
+    const plain = async () => {
+      if (!onCanvas) return view; // whose theme is the style sheet's
+      const { view: copy } = await vegaEmbed(make("div"), spec, options);
+      return set(copy, chosen());
+    };
+    offer(spec, () => view, plain, target);
     if (onCanvas) new MutationObserver(async () => {
-      const { signals } = view.getState({ signals: name => CHOICES.includes(name), data: () => false });
+      const signals = chosen();
       view.finalize();
       view = await embed(signals);
     }).observe(document.documentElement, { attributeFilter: ["data-theme"] });

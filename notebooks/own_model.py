@@ -83,7 +83,7 @@ plots.class_matrix(C, title="Before training (sign)")
 #
 # ## Measure it while it trains
 #
-# `StiffnessCallback` measures before training and after every epoch, or at the optimizer steps that you name.
+# `StiffnessCallback` measures before training and after every epoch, or after the training steps that you name.
 
 # %%
 from stiffness import StiffnessCallback

@@ -96,4 +96,4 @@ class ClassFigure:
         return f"{self.dataset}{', ' * bool(self.note)}{self.note}"
 
     def _of(self):
-        return f"a {self.network} network on {self.dataset}{self.details}"
+        return f"the network {self.network} on {self.dataset}{self.details}"

@@ -150,7 +150,8 @@ def matrix_orders(matrices, arrangements, class_names, super_classes, *, step, t
     outlines = alt.Chart(alt.InlineData(values=drawn)).transform_filter("datum.key == key")
     ends = {"x": alt.X("start:Q", scale=x), "x2": "end", "y": alt.Y("start:Q", scale=y), "y2": "end"}
     thickness = alt.condition("datum.thick", alt.value(2), alt.value(0.7))
-    boxes = outlines.mark_rect(fill="none", fillOpacity=0, stroke="#111").encode(**ends, strokeWidth=thickness)
+    # not filled: on a canvas a transparent filling would take the pointer from the cells below
+    boxes = outlines.mark_rect(filled=False, stroke="#111").encode(**ends, strokeWidth=thickness)
     text = {"align": "left", "baseline": "middle", "fontSize": 10, "dx": 5}
     labels = outlines.transform_calculate(middle="(datum.start + datum.end) / 2").mark_text(**text).encode(
         text="label:N", x=alt.value(size), y=alt.Y("middle:Q", scale=y))

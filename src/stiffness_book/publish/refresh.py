@@ -102,6 +102,7 @@ def execute(source: Path) -> nbformat.NotebookNode:
             extra_arguments=QUIET,
             resources={"metadata": {"path": str(NOTEBOOKS)}},
             on_cell_start=on_cell_start,
+            coalesce_streams=True,  # or what a busy machine prints would be split at random
         ).execute(stderr=subprocess.DEVNULL)  # TensorFlow's log of its start; what cells print is kept
     notebook.metadata.get("language_info", {}).pop("version", None)  # of the Python that happened to run it
     return notebook
