@@ -540,11 +540,11 @@ def over_fitting_or_rounding(found, distances):
     last = found["step"].max()
     within = found[(found["summary"] == "within_class") & (found["step"] == last)].groupby("arithmetic")["value"].mean()
     away = distances.groupby("arithmetic")["value"].mean().sort_values()
-    order = ", ".join(f"{rounding.WORDS[name]} {value:.2f}" for name, value in away.items())
+    order = "; ".join(f"{value:.2f} ({rounding.WORDS[name]})" for name, value in away.items())
     return ("**Does over-fitting lose stiffness, or does float32?** After as many images as the paper shows, stiffness "
             f"within classes is {signed(within[rounding.EXACT])} in exact arithmetic, {signed(within['float32'])} in "
             f"float32 from logits, and {signed(within['clipped'])} from clipped probabilities, on the same weights. "
-            f"Mean distances from the paper's two curves: {order}.")
+            f"The mean distance from the paper's two curves is {order}.")
 
 
 def distances_from_the_paper(distances):

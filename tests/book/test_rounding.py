@@ -70,7 +70,7 @@ def test_what_is_said_follows_the_runs(monkeypatch):
     said = texts.over_fitting_or_rounding(found, distances)
     assert "+1.00 in exact arithmetic, +0.70 in float32 from logits, and +0.45 from clipped" in said
     reverse = distances.assign(value=np.where(distances["arithmetic"] == "exact", 0.0, 1.0))
-    assert "two curves: exact 0.00, " in texts.over_fitting_or_rounding(found, reverse)
+    assert "two curves is 0.00 (exact); " in texts.over_fitting_or_rounding(found, reverse)
     assert "| exact | 0.00 [0.00, 0.00] |" in texts.distances_from_the_paper(reverse)
     assert "| float32, probabilities clipped at 1e-7 | 50.0" in texts.zero_gradients_by_class(
         rounding.zero_gradients(table, IMAGES))

@@ -8,8 +8,6 @@ from stiffness_book.charts.parts import (
     GREY_SYMBOL,
     LINE_SYMBOL,
     PANEL,
-    STIFFNESS_INTERVAL,
-    STIFFNESS_TOOLTIP,
     drawable,
     interval,
     labelled_axis,
@@ -24,7 +22,7 @@ from stiffness_book.charts.parts import (
     with_notes,
 )
 from stiffness_book.summaries import loss_curves, over_seeds, stiffness_curves
-from stiffness_book.table import KINDS, SINGLE, STIFFNESS
+from stiffness_book.table import KINDS, SINGLE
 
 FIRST_STEPS = 10  # an axis of steps is linear up to about here, then logarithmic
 
@@ -225,24 +223,28 @@ def arithmetic_evolution(found, paper, words, *, title):
     what = "Lines of sign stiffness against the number of images seen"
     if found.empty:
         return no_data(title, what)
-    means = over_seeds(found[found["seen"] > 0], ["seen", "arithmetic", "summary"], bounds=STIFFNESS)
+    means = found[found["seen"] > 0].groupby(["seen", "arithmetic", "summary"])["value"].agg(
+        mean="mean", low="min", high="max", runs="size").reset_index()
     means = rounded(means).assign(arithmetic=means["arithmetic"].map(words))
     order = [name for name in words.values() if name in set(means["arithmetic"])]
     # between linear, on which the beginning vanishes, and logarithmic, on which the end does
     x = alt.X("seen:Q", title="images seen", scale=alt.Scale(type="pow", exponent=0.4, nice=False),
-              axis=alt.Axis(grid=False, values=[1e4, 1e5, 5e5, 1e6, 2e6, 4e6], format="~s"))
+              axis=alt.Axis(grid=False, values=[1e4, 1e5, 5e5, 1e6, 2e6, 4e6], labelExpr="datum.value < 1e6 ? "
+                            "format(datum.value / 1e3, 'd') + 'k' : format(datum.value / 1e6, 'd') + 'M'"))
     colour = alt.Color("arithmetic:N", sort=order, scale=CURVES, legend=alt.Legend(
         title=None, orient="bottom", columns=1, labelLimit=320, **LINE_SYMBOL))
     panels, told = [], []
     for summary, heading in (("within_class", "within classes"), ("between_classes", "between classes")):
         own, theirs = means[means["summary"] == summary], paper[paper["summary"] == summary]
         y = {"scale": alt.Scale(domain=[-0.2, 1] if summary == "within_class" else [-0.6, 0.6]), "title": "stiffness"}
-        base = alt.Chart(own).encode(x, colour).transform_calculate(**STIFFNESS_INTERVAL)
+        base = alt.Chart(own).encode(x, colour)
         curve = alt.Chart(theirs).encode(x)
         panels.append(alt.layer(
-            base.mark_area(opacity=0.15).encode(alt.Y("low:Q", **y), alt.Y2("high:Q")),
+            base.mark_area(opacity=0.2, clip=True).encode(alt.Y("low:Q", **y), alt.Y2("high:Q")),
             base.mark_line().encode(alt.Y("mean:Q", **y), tooltip=[
-                "arithmetic:N", alt.Tooltip("seen:Q", title="images seen", format=",d"), *STIFFNESS_TOOLTIP]),
+                "arithmetic:N", alt.Tooltip("seen:Q", title="images seen", format=",d"),
+                alt.Tooltip("mean:Q", format="+.3f"), alt.Tooltip("low:Q", title="lowest run", format="+.3f"),
+                alt.Tooltip("high:Q", title="highest run", format="+.3f"), alt.Tooltip("runs:Q")]),
             curve.mark_line(color=GREY, strokeDash=[4, 3]).encode(alt.Y("value:Q", **y)),
             curve.mark_point(color=GREY, filled=True, size=14).encode(alt.Y("value:Q", **y), tooltip=[
                 alt.Tooltip("seen:Q", title="images seen", format=",d"), alt.Tooltip("value:Q", title="the paper"),
@@ -252,5 +254,5 @@ def arithmetic_evolution(found, paper, words, *, title):
             last = own[own["arithmetic"] == name].sort_values("seen")["mean"].iloc[-1]
             told.append(f"{heading}, {name}: {last:.2f} at the end")
         told.append(f"{heading}, the paper: {theirs['value'].iloc[-1]:.2f}")
-    return alt.hconcat(*panels).properties(title=with_notes(title, ["grey, dashed: the paper’s Figure 2"]),
-                                           description=f"{what}. {'; '.join(told)}.")
+    note = "grey, dashed: the paper’s Figure 2; bands: all runs"
+    return alt.hconcat(*panels).properties(title=with_notes(title, [note]), description=f"{what}. {'; '.join(told)}.")
