@@ -18,8 +18,10 @@
 # would a small gradient step on the first image lower the loss on the second?
 
 # %% tags=["parameters", "hide-input"] mystnb={"code_prompt_show": "Parameters", "code_prompt_hide": "Parameters"}
+setting: str = "v1"  # the version of the paper whose settings come first: v1, its first, or v3, its third
+beside: bool = True  # draw the runs of the other version's settings too
 dataset: str = "mnist"  # mnist, fashion_mnist, or digits, which needs no download
-network: str = "fc-500-300-100"  # fully connected, widths of the hidden layers; v3's. v1's: fc-400-200-200-200-200-200
+network: str = None  # fully connected, widths of the hidden layers, fc-500-300-100; None: the version's
 optimizer: str = "adam"  # adam or sgd
 learning_rate: float = 0.001  # constant throughout training
 batch_size: int = 32  # examples in a step
@@ -27,28 +29,30 @@ seeds: int = 5  # runs, with seeds 0, 1, ...: initialisation, order of the data
 train_size: int = None  # training examples, class-balanced; None is all of them
 unit_length: bool = False  # scale each input to length 1, as v3 does
 probe_size: int = 500  # validation examples whose pairs are measured
-stages: list = [0, 10, 30, 100, 300, 1000, 3000, 6000, 10000, 20000, 40000]  # steps at which to measure
-shown_stages: list = [0, 300, 10000, 40000]  # the stages that are drawn side by side
+stages: list = None  # steps at which to measure; None: the version's
 
 # %% tags=["hide-input"]
 from stiffness_book import claims, figures, page, texts
 from stiffness_book.class_figure import ClassFigure
 
 parameters = page.start()
-figure = ClassFigure.of("Figure 3", figures.class_stiffness(**parameters))
-shown = 3 if dataset == "mnist" else None  # the figure of the paper
-verdicts = [claims.within_class_positive(figure.table, shown), claims.between_classes_grows(figure.table, shown)]
+versions = figures.class_stiffness(**parameters)
+figure, *others = [ClassFigure.of(3, experiments) for experiments in versions.values()]
+verdicts = [claims.within_class_positive(figure.table, figure.shown),
+            claims.between_classes_grows(figure.table, figure.shown)]
 page.answer(texts.help_between_classes(figure.dataset, figure.table), *verdicts)
 
 # %% [markdown]
-# ## Four stages side by side
+# ## Beside the paper
 #
 # Blue is positive stiffness, red is negative, and the neutral colour is 0 in every matrix of this book. Point at a cell
-# to see its value and its interval over the runs.
+# to see its value. Above are the runs of this book, below is the paper's own figure, read off its colours.
 
 # %% tags=["hide-input", "full-width"]
-page.show(figure.panels(shown_stages), "Figure 3a",
-          "Class stiffness by sign at four stages of training, the mean over the runs.")
+page.show(figure.panels(), "Figure 3a", figure.caption)
+
+# %% tags=["hide-input"]
+page.say(texts.agreement_with_the_paper(figure.pairs))
 
 # %% [markdown]
 # ## What is measured
@@ -56,8 +60,9 @@ page.show(figure.panels(shown_stages), "Figure 3a",
 # The answer is +1 (yes), −1 (the loss would rise) or 0. It is the sign of the inner product of the two images' loss
 # gradients with respect to all weights. Averaged over the pairs with the first image in class $a$ and the second in
 # class $b$, it becomes the *class stiffness matrix* $C(a, b)$. Its diagonal shows how much the images of one class help
-# each other; the other entries show how much one class helps another. An image is never paired with itself. The
-# [theory page](../book/theory.md) gives the definitions.
+# each other; the other entries show how much one class helps another. An image is never paired with itself, but in the
+# comparison with the paper, whose averages contain such pairs. The [theory page](../book/theory.md) gives the
+# definitions.
 #
 # The paper claims that the diagonal is positive from the start (C1), and that the other entries are inconsistent at
 # first and become positive as the network learns (C2).
@@ -69,7 +74,7 @@ page.show(figure.panels(shown_stages), "Figure 3a",
 # angle between the gradients (its third version), which also measures how strongly two examples help each other.
 
 # %% tags=["hide-input"]
-page.show(figure.slider(shown_stages[len(shown_stages) // 2]), "Figure 3b",
+page.show(figure.slider(), "Figure 3b",
           "Class stiffness at every measured stage, by sign or by cosine.")
 
 # %% [markdown]
@@ -83,6 +88,17 @@ page.show(figure.stiffness(), "Figure 3c", "Stiffness within and between classes
 
 # %% tags=["hide-input"]
 page.show(figure.losses(), "Figure 3d", "Training and validation loss of the same runs.")
+
+# %% [markdown]
+# ## With the other version's settings
+
+# %% tags=["hide-input"]
+page.say(texts.beside(versions))
+
+# %% tags=["hide-input", "full-width"]
+for other in others:
+    page.show(other.panels(), "Figure 3e", other.caption)
+    page.show(other.stiffness(), "Figure 3f", "Stiffness within and between classes of these runs.")
 
 # %% [markdown]
 # ## What was found
@@ -113,7 +129,7 @@ import tensorflow as tf
 
 from stiffness import gradient_gram
 
-model, x, y = page.two_images(network)
+model, x, y = page.two_images(figure.network)
 gram = gradient_gram(model, x, y)
 print(f"library:    product {gram.products[0, 1]:.2f}, sign {gram.sign()[0, 1]:+.0f}, cosine {gram.cosine()[0, 1]:.2f}")
 
@@ -130,8 +146,12 @@ print(f"definition: product {product:.2f}, sign {np.sign(product):+.0f}, cosine 
 # The first folded cell above contains this page's parameters. With other values, the same page is drawn again:
 #
 # ```sh
-# papermill notebooks/fig03_class_stiffness_mnist.ipynb out.ipynb -p dataset fashion_mnist -p learning_rate 0.01
+# papermill notebooks/fig03_class_stiffness_mnist.ipynb out.ipynb -p setting v3 -p beside false -p learning_rate 0.01
 # ```
 
 # %% tags=["hide-input"]
-page.summary(figure.provenance)
+page.say(texts.protocol(3, figure.provenance))
+
+# %% tags=["hide-input"]
+for shown in (figure, *others):
+    page.summary(shown.provenance)

@@ -18,8 +18,10 @@
 # about one image then tells it nothing about another, so there is nothing general to learn. What happens to stiffness?
 
 # %% tags=["parameters", "hide-input"] mystnb={"code_prompt_show": "Parameters", "code_prompt_hide": "Parameters"}
+setting: str = "v1"  # the version of the paper whose settings come first: v1, its first, or v3, its third
+beside: bool = True  # draw the runs of the other version's settings too
 dataset: str = "mnist"  # mnist, fashion_mnist, or digits, which needs no download
-network: str = "fc-500-300-100"  # fully connected, widths of the hidden layers; v3's. v1's: fc-400-200-200-200-200-200
+network: str = None  # fully connected, widths of the hidden layers, fc-500-300-100; None: the version's
 optimizer: str = "adam"  # adam or sgd
 learning_rate: float = 0.001  # constant throughout training
 batch_size: int = 32  # examples in a step
@@ -27,52 +29,35 @@ seeds: int = 5  # runs, with seeds 0, 1, ...: initialisation, order of the data,
 train_size: int = None  # training examples, class-balanced; None is all of them
 unit_length: bool = False  # scale each input to length 1, as v3 does
 probe_size: int = 500  # validation examples whose pairs are measured
-stages: list = [0, 10, 30, 100, 300, 1000, 3000, 6000, 10000, 20000, 40000]  # steps at which to measure
-shown_stages: list = [0, 300, 10000, 40000]  # the stages that are drawn side by side
+stages: list = None  # steps at which to measure; None: the version's
 permuted_fraction: float = 1.0  # share of the training labels that is permuted; 0 draws Figure 3
-memorising_train_size: int = 2000  # training examples of the second network, few enough to be memorised
-memorising_learning_rate: float = 0.0001  # and its learning rate
-first_version: dict = {  # the first version's network, its stages, and what is measured at them
-    "network": "fc-400-200-200-200-200-200", "nested_probes": [150, 30], "also": ["regimes", "gram"],
-    "stages": [0, 50, 150, 300, 600, 1500, 3000, 6000, 12000, 23575],
-}
+memorising_train_size: int = 2000  # training examples of the networks of Figure 4f, few enough to be memorised
+memorising_learning_rate: float = 0.0001  # and their learning rate
 
 # %% tags=["hide-input"]
 from stiffness_book import claims, figures, page, texts
 from stiffness_book.class_figure import ClassFigure
 
 parameters = page.start()
-experiments = figures.fig04(**parameters)
-figure = ClassFigure.of("Figure 4", experiments["permuted"], note="permuted labels",
-                        details=f" with {permuted_fraction:.0%} of the labels permuted")
-memorising = ClassFigure.of("Figure 4", experiments["memorising"])
-first = ClassFigure.of("Figure 4", experiments["first version"], note="permuted labels, the first version's network",
-                       details=f" with {permuted_fraction:.0%} of the labels permuted")
-verdict = claims.permuted_labels_negative(first.table, 4 if dataset == "mnist" else None)
+versions = figures.permuted_labels(**parameters)
+figure, *others, memorising = [
+    ClassFigure.of(4, experiments, note="permuted labels",
+                   details=f" with {permuted_fraction:.0%} of the labels permuted")
+    for experiments in versions.values()]
+verdict = claims.permuted_labels_negative(figure.table, figure.shown)
 page.answer(texts.help_between_classes(f"{figure.dataset} with permuted labels", figure.table), verdict)
-
-# %% [markdown]
-# ## Four stages side by side
-#
-# The colours are those of Figure 3: blue is positive, red negative.
-
-# %% tags=["hide-input", "full-width"]
-page.show(figure.panels(shown_stages), "Figure 4a",
-          "Class stiffness by sign at four stages of training, the mean over the runs.")
 
 # %% [markdown]
 # ## Beside the paper
 #
-# The first version of the paper has another network and other stages, which it gives in images seen. These are runs
-# with its network at its stages, on a probe set as small as its own, above the paper's own matrices.
+# The colours are those of Figure 3: blue is positive, red negative. Above are the runs of this book, below is the
+# paper's own figure.
 
 # %% tags=["hide-input", "full-width"]
-pairs = first.beside_the_paper(4)
-page.show(first.panels_beside_the_paper(pairs), "Figure 4b",
-          "Class stiffness by sign at the paper's stages: this book's runs above, the paper's matrices below.")
+page.show(figure.panels(), "Figure 4a", figure.caption)
 
 # %% tags=["hide-input"]
-page.say(texts.agreement_with_the_paper(pairs))
+page.say(texts.agreement_with_the_paper(figure.pairs))
 
 # %% [markdown]
 # ## What is measured
@@ -84,31 +69,31 @@ page.say(texts.agreement_with_the_paper(pairs))
 # ## All measured stages
 
 # %% tags=["hide-input"]
-page.show(figure.slider(shown_stages[len(shown_stages) // 2]), "Figure 4c",
+page.show(figure.slider(), "Figure 4b",
           "Class stiffness at every measured stage, by sign or by cosine.")
 
 # %% [markdown]
 # ## The two summaries
 
 # %% tags=["hide-input"]
-page.show(figure.stiffness(), "Figure 4d", "Stiffness within and between classes through training.")
+page.show(figure.stiffness(), "Figure 4c", "Stiffness within and between classes through training.")
 
 # %% [markdown]
 # The training loss is computed with the permuted labels, the validation loss with the true ones. The dashed line is the
 # loss of a network that gives every class the same probability for every image.
 
 # %% tags=["hide-input"]
-page.show(figure.losses(beside_guessing=True), "Figure 4e",
+page.show(figure.losses(beside_guessing=True), "Figure 4d",
           "Training and validation loss of the same runs, beside the loss of guessing.")
 
 # %% [markdown]
-# ## A network that memorises the labels
+# ## Networks that memorise the labels
 #
-# The same network, trained on fewer images and with a lower learning rate, can memorise its permuted labels. Its
-# summaries, on the same validation images:
+# The third version's network, trained on fewer images and with a lower learning rate, can memorise its permuted labels.
+# Its summaries, on the same validation images:
 
 # %% tags=["hide-input"]
-page.show(memorising.stiffness("Stiffness of a network that memorises"), "Figure 4f",
+page.show(memorising.stiffness("Stiffness of networks that memorise"), "Figure 4e",
           "Stiffness of networks that learn the permuted labels of few images by heart.")
 
 # %% [markdown]
@@ -119,7 +104,19 @@ page.found(verdict)
 page.say(
     texts.the_same_of_every_image(figure.table, len(figure.class_names)),
     texts.labels_by_heart(memorising.table, memorising_train_size) + " So it matters how a network fails to "
-    "generalise: claim C4 describes one that gives up, and is judged on the first version's network.")
+    "generalise: claim C4 describes one that gives up.",
+    texts.disappears_or_negative(figure.table))
+
+# %% [markdown]
+# ## With the other version's settings
+
+# %% tags=["hide-input"]
+page.say(texts.beside(versions))
+
+# %% tags=["hide-input", "full-width"]
+for other in others:
+    page.show(other.panels(), "Figure 4f", other.caption)
+    page.show(other.stiffness(), "Figure 4g", "Stiffness within and between classes of these runs.")
 
 # %% [markdown]
 # ## One pair of images
@@ -135,7 +132,7 @@ import tensorflow as tf
 
 from stiffness import gradient_gram
 
-model, x, y = page.two_images(network)
+model, x, y = page.two_images(figure.network)
 gram = gradient_gram(model, x, y)
 print(f"library:    product {gram.products[0, 1]:.2f}, sign {gram.sign()[0, 1]:+.0f}, cosine {gram.cosine()[0, 1]:.2f}")
 
@@ -155,6 +152,8 @@ print(f"if the second image is labelled as the first: sign {wrong.sign()[0, 1]:.
 # The first folded cell above contains this page's parameters.
 
 # %% tags=["hide-input"]
-page.summary(first.provenance)
-page.summary(figure.provenance)
-page.summary(memorising.provenance)
+page.say(texts.protocol(4, figure.provenance))
+
+# %% tags=["hide-input"]
+for shown in (figure, *others, memorising):
+    page.summary(shown.provenance)

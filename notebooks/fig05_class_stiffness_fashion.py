@@ -13,13 +13,15 @@
 # %% [markdown]
 # # Figure 5: stiffness between classes, Fashion-MNIST
 #
-# **What this page shows.** [Figure 3](fig03_class_stiffness_mnist.ipynb) on other images: the same network, the same
+# **What this page shows.** [Figure 3](fig03_class_stiffness_mnist.ipynb) on other images: the same networks, the same
 # training and the same stages, but photographs of clothes and shoes instead of digits. They are harder to tell apart,
 # and some classes look alike: pullovers, coats and shirts; sandals, sneakers and ankle boots.
 
 # %% tags=["parameters", "hide-input"] mystnb={"code_prompt_show": "Parameters", "code_prompt_hide": "Parameters"}
+setting: str = "v1"  # the version of the paper whose settings come first: v1, its first, or v3, its third
+beside: bool = True  # draw the runs of the other version's settings too
 dataset: str = "fashion_mnist"  # fashion_mnist, or digits, which needs no download
-network: str = "fc-500-300-100"  # fully connected, widths of the hidden layers; v3's. v1's: fc-400-200-200-200-200-200
+network: str = None  # fully connected, widths of the hidden layers, fc-500-300-100; None: the version's
 optimizer: str = "adam"  # adam or sgd
 learning_rate: float = 0.001  # constant throughout training
 batch_size: int = 32  # examples in a step
@@ -27,27 +29,30 @@ seeds: int = 5  # runs, with seeds 0, 1, ...: initialisation, order of the data
 train_size: int = None  # training examples, class-balanced; None is all of them
 unit_length: bool = False  # scale each input to length 1, as v3 does
 probe_size: int = 500  # validation examples whose pairs are measured
-stages: list = [0, 10, 30, 100, 300, 1000, 3000, 6000, 10000, 20000, 40000]  # steps at which to measure
-shown_stages: list = [0, 300, 10000, 40000]  # the stages that are drawn side by side
+stages: list = None  # steps at which to measure; None: the version's
 
 # %% tags=["hide-input"]
 from stiffness_book import claims, figures, page, texts
 from stiffness_book.class_figure import ClassFigure
 
 parameters = page.start()
-figure = ClassFigure.of("Figure 5", figures.class_stiffness(**parameters))
-shown = 5 if dataset == "fashion_mnist" else None  # the figure of the paper
-verdicts = [claims.within_class_positive(figure.table, shown), claims.between_classes_grows(figure.table, shown)]
+versions = figures.class_stiffness(**parameters)
+figure, *others = [ClassFigure.of(5, experiments) for experiments in versions.values()]
+verdicts = [claims.within_class_positive(figure.table, figure.shown),
+            claims.between_classes_grows(figure.table, figure.shown)]
 page.answer(texts.help_between_classes(figure.dataset, figure.table), *verdicts)
 
 # %% [markdown]
-# ## Four stages side by side
+# ## Beside the paper
 #
-# Blue is positive, red negative, in the colours of the other figures.
+# Blue is positive, red negative, in the colours of the other figures. Above are the runs of this book, below is the
+# paper's own figure.
 
 # %% tags=["hide-input", "full-width"]
-page.show(figure.panels(shown_stages), "Figure 5a",
-          "Class stiffness by sign at four stages of training, the mean over the runs.")
+page.show(figure.panels(), "Figure 5a", figure.caption)
+
+# %% tags=["hide-input"]
+page.say(texts.agreement_with_the_paper(figure.pairs))
 
 # %% [markdown]
 # ## What is measured
@@ -59,7 +64,7 @@ page.show(figure.panels(shown_stages), "Figure 5a",
 # ## All measured stages
 
 # %% tags=["hide-input"]
-page.show(figure.slider(shown_stages[len(shown_stages) // 2]), "Figure 5b",
+page.show(figure.slider(), "Figure 5b",
           "Class stiffness at every measured stage, by sign or by cosine.")
 
 # %% [markdown]
@@ -70,6 +75,17 @@ page.show(figure.stiffness(), "Figure 5c", "Stiffness within and between classes
 
 # %% tags=["hide-input"]
 page.show(figure.losses(), "Figure 5d", "Training and validation loss of the same runs.")
+
+# %% [markdown]
+# ## With the other version's settings
+
+# %% tags=["hide-input"]
+page.say(texts.beside(versions))
+
+# %% tags=["hide-input", "full-width"]
+for other in others:
+    page.show(other.panels(), "Figure 5e", other.caption)
+    page.show(other.stiffness(), "Figure 5f", "Stiffness within and between classes of these runs.")
 
 # %% [markdown]
 # ## What was found
@@ -101,7 +117,7 @@ import tensorflow as tf
 
 from stiffness import gradient_gram
 
-model, x, y = page.two_images(network)
+model, x, y = page.two_images(figure.network)
 gram = gradient_gram(model, x, y)
 print(f"library:    product {gram.products[0, 1]:.2f}, sign {gram.sign()[0, 1]:+.0f}, cosine {gram.cosine()[0, 1]:.2f}")
 
@@ -118,4 +134,8 @@ print(f"definition: product {product:.2f}, sign {np.sign(product):+.0f}, cosine 
 # The first folded cell above contains this page's parameters.
 
 # %% tags=["hide-input"]
-page.summary(figure.provenance)
+page.say(texts.protocol(5, figure.provenance))
+
+# %% tags=["hide-input"]
+for shown in (figure, *others):
+    page.summary(shown.provenance)

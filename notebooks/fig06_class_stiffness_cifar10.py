@@ -19,8 +19,10 @@
 # place applies everywhere. Stiffness is measured on validation images, as before.
 
 # %% tags=["parameters", "hide-input"] mystnb={"code_prompt_show": "Parameters", "code_prompt_hide": "Parameters"}
+setting: str = "v1"  # the version of the paper whose settings the page has: v1, its first
+beside: bool = True  # draw the runs of the other version's settings too; there are none yet
 dataset: str = "cifar10"  # cifar10, or digits, which needs no download
-network: str = "cnn-32-64-128-256"  # 3x3 convolutions, their channels, each pooled; v1's. v3's: cnn-16-32-32
+network: str = None  # 3x3 convolutions, their channels, each pooled, cnn-32-64-128-256; None: the version's
 optimizer: str = "adam"  # adam or sgd
 learning_rate: float = 0.001  # constant throughout training
 batch_size: int = 32  # examples in a step
@@ -28,19 +30,17 @@ seeds: int = 3  # runs, with seeds 0, 1, ...: initialisation, order of the data
 train_size: int = None  # training examples, class-balanced; None is all of them
 unit_length: bool = False  # scale each input to length 1, as v3 does
 probe_size: int = 500  # validation examples whose pairs are measured
-stages: list = [0, 10, 30, 100, 300, 1000, 3000, 6000, 10000]  # steps at which to measure
-stage_losses: list = [1.5, 1.25, 1.0]  # and training losses, for the page on architectures, which has the same runs
-shown_stages: list = [0, 100, 3000, 10000]  # the stages that are drawn side by side
+stages: list = None  # steps at which to measure; None: the version's
 
 # %% tags=["hide-input"]
 from stiffness_book import claims, figures, page, texts
 from stiffness_book.class_figure import ClassFigure
 
 parameters = page.start()
-figure = ClassFigure.of("Figure 6", figures.class_stiffness(**parameters))
-shown = 6 if dataset == "cifar10" else None  # the figure of the paper
-verdicts = [claims.within_class_positive(figure.table, shown), claims.between_classes_grows(figure.table, shown),
-            claims.overfitting_loses_stiffness_of_cnns(figure.table, shown)]
+figure = ClassFigure.of(6, figures.convolutional(**parameters)[setting])
+verdicts = [claims.within_class_positive(figure.table, figure.shown),
+            claims.between_classes_grows(figure.table, figure.shown),
+            claims.overfitting_loses_stiffness_of_cnns(figure.table, figure.shown)]
 page.answer(texts.help_between_classes(figure.dataset, figure.table), *verdicts)
 
 # %% [markdown]
@@ -49,8 +49,10 @@ page.answer(texts.help_between_classes(figure.dataset, figure.table), *verdicts)
 # Blue is positive, red negative, in the colours of the other figures.
 
 # %% tags=["hide-input", "full-width"]
-page.show(figure.panels(shown_stages), "Figure 6a",
-          "Class stiffness by sign at four stages of training, the mean over the runs.")
+page.show(figure.panels(), "Figure 6a", figure.caption)
+
+# %% tags=["hide-input"]
+page.say(texts.agreement_with_the_paper(figure.pairs))
 
 # %% [markdown]
 # ## What is measured
@@ -62,7 +64,7 @@ page.show(figure.panels(shown_stages), "Figure 6a",
 # ## All measured stages
 
 # %% tags=["hide-input"]
-page.show(figure.slider(shown_stages[len(shown_stages) // 2]), "Figure 6b",
+page.show(figure.slider(), "Figure 6b",
           "Class stiffness at every measured stage, by sign or by cosine.")
 
 # %% [markdown]
@@ -103,7 +105,7 @@ import tensorflow as tf
 
 from stiffness import gradient_gram
 
-model, x, y = page.two_images(network)
+model, x, y = page.two_images(figure.network)
 gram = gradient_gram(model, x, y)
 print(f"library:    product {gram.products[0, 1]:.2f}, sign {gram.sign()[0, 1]:+.0f}, cosine {gram.cosine()[0, 1]:.2f}")
 
@@ -118,6 +120,9 @@ print(f"definition: product {product:.2f}, sign {np.sign(product):+.0f}, cosine 
 # ## The runs
 #
 # The first folded cell above contains this page's parameters.
+
+# %% tags=["hide-input"]
+page.say(texts.protocol(6, figure.provenance))
 
 # %% tags=["hide-input"]
 page.summary(figure.provenance)

@@ -19,25 +19,32 @@
 # mean stiffness of the pairs at each distance is drawn: once for the input, and once for each layer.
 
 # %% tags=["parameters", "hide-input"] mystnb={"code_prompt_show": "Parameters", "code_prompt_hide": "Parameters"}
-losses: dict = {"mnist": [0.3, 0.1, 0.03], "fashion_mnist": [0.5, 0.4, 0.3]}  # data sets, and where each is measured
-shown_losses: dict = {"mnist": 0.1, "fashion_mnist": 0.4}  # the one of them that is drawn
-learning_rate: float = 0.0005  # constant throughout training
-network: str = "fc-500-300-100"  # fully connected, widths of the hidden layers; v3's. v1's: fc-400-200-200-200-200-200
+setting: str = "v1"  # the version of the paper whose settings come first: v1, its first, or v3, its third
+beside: bool = True  # draw the runs of the other version's settings too
+losses: dict = None  # data sets, and the training losses at which each is measured; None: the version's
+shown_losses: dict = None  # the one of them that is drawn; None: the version's
+learning_rate: float = None  # constant throughout training; None: the version's
+network: str = None  # fully connected, widths of the hidden layers, fc-500-300-100; None: the version's
 optimizer: str = "adam"  # adam or sgd
 batch_size: int = 32  # examples in a step
 seeds: int = 5  # runs, with seeds 0, 1, ...: initialisation, order of the data
 train_size: int = None  # training examples, class-balanced; None is all of them
 unit_length: bool = False  # scale each input to length 1, as v3 does
 probe_size: int = 500  # validation examples whose pairs are measured
-max_steps: int = 40000  # a run that has not reached its losses by then ends without them
+max_steps: int = None  # a run that has not reached its losses by then ends without them; None: the version's
 
 # %% tags=["hide-input"]
-from stiffness_book import charts, claims, figures, page, summaries, texts
+from stiffness_book import charts, claims, figures, page, published, summaries, texts
 from stiffness_book.words import named
 
 parameters = page.start()
-table, provenance = page.runs(figures.fig09(**parameters), "dataset")
-table = table[table["target_loss"] == table["dataset"].map(named(shown_losses))]
+versions, shown = figures.distance(**parameters), figures.shown_losses(**parameters)
+tables, provenances = {}, {}
+for version, experiments in versions.items():
+    tables[version], provenances[version] = page.runs(experiments, "dataset")
+    at_loss = tables[version]["target_loss"] == tables[version]["dataset"].map(named(shown[version]))
+    tables[version] = tables[version][at_loss]
+table = tables[setting]
 curves = summaries.distance_curves(table, ["dataset"])
 medians = summaries.medians(summaries.domain_sizes(table), ["dataset", "space", "quantity"])
 domains = medians[medians["quantity"] == "stiff_domain_size_sign"]
@@ -49,11 +56,16 @@ page.answer(texts.help_between_near_images(curves), verdict)
 #
 # The vertical line is the size of the stiff domain, the median over the runs; the bands are 95 % intervals over the
 # runs. The grey bars show how the pairs are distributed over the distances: point at a curve to see their number. The
-# curve of all pairs is a mix of the two other curves, of pairs of one class and of pairs of different classes.
+# curve of all pairs is a mix of the two other curves, of pairs of one class and of pairs of different classes. The
+# paper's own curve, dashed, is of all pairs; it has no Fashion-MNIST and no last layer.
 
 # %% tags=["hide-input"]
-page.show(charts.stiffness_against_distance(curves, domains, title="Stiffness against distance"), "Figure 9",
+page.show(charts.stiffness_against_distance(curves, domains, title="Stiffness against distance",
+                                            paper=published.stiffness_by_distance()), "Figure 9a",
           "Stiffness against the distance of two images, in input space and in each layer's representation.")
+
+# %% tags=["hide-input"]
+page.say(texts.distances_beside_the_paper(curves))
 
 # %% [markdown]
 # ## What is measured
@@ -80,12 +92,24 @@ page.say(texts.sizes_of_reach(medians, curves))
 
 # %% tags=["hide-input"]
 page.say(
-    texts.runs_at_the_loss(table, named(losses), seeds),
+    texts.runs_at_the_loss(table, named(shown[setting]), seeds),
     texts.mix_of_pairs(curves),
     texts.cosines_near_and_far(curves),
     texts.positive_again(curves))
 page.found(verdict)
 page.front("near-images", texts.help_between_near_images(curves))
+
+# %% [markdown]
+# ## With the other version's settings
+
+# %% tags=["hide-input"]
+page.say(texts.beside(versions))
+for version in list(versions)[1:]:
+    sizes = summaries.medians(summaries.domain_sizes(tables[version]), ["dataset", "space", "quantity"])
+    page.show(charts.stiffness_against_distance(
+        summaries.distance_curves(tables[version], ["dataset"]),
+        sizes[sizes["quantity"] == "stiff_domain_size_sign"], title="Stiffness against distance"), "Figure 9b",
+        "The same with the other version's settings.")
 
 # %% [markdown]
 # ## One pair of images
@@ -101,7 +125,7 @@ import tensorflow as tf
 
 from stiffness import gradient_gram
 
-model, x, y = page.two_images(network)
+model, x, y = page.two_images(versions[setting][0].network)
 gram = gradient_gram(model, x, y)
 print(f"library:    product {gram.products[0, 1]:.2f}, sign {gram.sign()[0, 1]:+.0f}, cosine {gram.cosine()[0, 1]:.2f}")
 
@@ -123,4 +147,8 @@ print(f"distance of the two images in input space: {distance:.2f}")
 # rates.
 
 # %% tags=["hide-input"]
-page.summary(provenance)
+page.say(texts.protocol(9, provenances[setting], **figures.compared(versions[setting])))
+
+# %% tags=["hide-input"]
+for provenance in provenances.values():
+    page.summary(provenance)

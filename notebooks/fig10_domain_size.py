@@ -18,26 +18,30 @@
 # from the curves that [Figure 9](fig09_distance.ipynb) draws for one of the rates.
 
 # %% tags=["parameters", "hide-input"] mystnb={"code_prompt_show": "Parameters", "code_prompt_hide": "Parameters"}
-losses: dict = {"mnist": [0.3, 0.1, 0.03], "fashion_mnist": [0.5, 0.4, 0.3]}  # data sets, and where each is measured
-learning_rates: list = [3e-5, 8e-5, 2e-4, 5e-4, 1.2e-3, 3e-3]  # each constant throughout training
-network: str = "fc-500-300-100"  # fully connected, widths of the hidden layers; v3's. v1's: fc-400-200-200-200-200-200
+setting: str = "v1"  # the version of the paper whose settings come first: v1, its first, or v3, its third
+beside: bool = True  # draw the runs of the other version's settings too
+losses: dict = None  # data sets, and the training losses at which each is measured; None: the version's
+learning_rates: list = None  # each constant throughout training; None: the version's
+network: str = None  # fully connected, widths of the hidden layers, fc-500-300-100; None: the version's
 optimizer: str = "adam"  # adam or sgd
 batch_size: int = 32  # examples in a step
 seeds: int = 5  # runs at each rate, with seeds 0, 1, ...: initialisation, order of the data
 train_size: int = None  # training examples, class-balanced; None is all of them
 unit_length: bool = False  # scale each input to length 1, as v3 does
 probe_size: int = 500  # validation examples whose pairs are measured
-max_steps: int = 40000  # a run that has not reached its losses by then ends without them
+max_steps: int = None  # a run that has not reached its losses by then ends without them; None: the version's
 
 # %% tags=["hide-input"]
-from stiffness_book import charts, claims, figures, page, summaries, texts
-from stiffness_book.words import named
+from stiffness_book import charts, claims, figures, page, published, summaries, texts
 
 parameters = page.start()
-table, provenance = page.runs(figures.at_equal_loss(**parameters), "dataset", "learning_rate")
+versions = figures.at_equal_loss(**parameters)
+found = {version: page.runs(experiments, "dataset", "learning_rate") for version, experiments in versions.items()}
+by = ["dataset", "target_loss", "learning_rate", "space", "quantity"]
+table, provenance = found[setting]
 table = table[table["target_loss"].notna()]
 sizes = summaries.domain_sizes(table)
-medians = summaries.medians(sizes, ["dataset", "target_loss", "learning_rate", "space", "quantity"])
+medians = summaries.medians(sizes, by)
 layers = [space for space in sizes["space"].unique() if space != "input"]
 verdicts = claims.domain_grows_with_rate(table, 10), claims.layer_domains_grow_with_rate(table, 10)
 page.answer(f"**Do stiff domains grow with the learning rate?** In input space in {verdicts[0].count} cases of data "
@@ -57,7 +61,7 @@ page.answer(f"**Do stiff domains grow with the learning rate?** In input space i
 chart = charts.domain_sizes_against_rate(
     medians, [("stiff domain, v1: zero of all pairs, sign", "stiff_domain_size_sign", "input"),
               ("ξ, v3: line through one class, cosine", "critical_length_cosine", "input")],
-    title="Sizes in input space",
+    title="Sizes in input space", paper=published.domains_by_rate(),
 )
 page.show(chart, "Figure 10a", "Stiff domains and critical lengths in input space against the learning rate.")
 
@@ -78,7 +82,8 @@ page.show(chart, "Figure 10a", "Stiff domains and critical lengths in input spac
 
 # %% tags=["hide-input"]
 page.show(charts.domain_sizes_against_rate(medians, [(space, "stiff_domain_size_sign", space) for space in layers],
-                                           title="Stiff domains (v1) in the layers"), "Figure 10b",
+                                           title="Stiff domains (v1) in the layers",
+                                           paper=published.domains_by_rate()), "Figure 10b",
           "Stiff domains in the layers' representations against the learning rate.")
 
 # %% [markdown]
@@ -93,7 +98,8 @@ page.show(charts.domain_sizes_against_rate(medians, [(space, "critical_length_co
 # ## What was found
 
 # %% tags=["hide-input"]
-page.say(texts.not_reached(summaries.stops(table, named(losses)), seeds))
+page.say(texts.domains_beside_the_paper(medians))
+page.say(texts.not_reached(summaries.stops(table, figures.losses_of(versions[setting])), seeds))
 for verdict in verdicts:
     page.found(verdict)
 page.say(texts.sizes_against_rate(sizes))
@@ -114,6 +120,21 @@ page.say(
     texts.both_versions_at_once(sizes))
 
 # %% [markdown]
+# ## With the other version's settings
+
+# %% tags=["hide-input"]
+page.say(texts.beside(versions))
+for version in list(versions)[1:]:
+    other, _ = found[version]
+    other = summaries.domain_sizes(other[other["target_loss"].notna()])
+    chart = charts.domain_sizes_against_rate(
+        summaries.medians(other, by), [("stiff domain, v1: zero of all pairs, sign", "stiff_domain_size_sign", "input"),
+                                       ("ξ, v3: line through one class, cosine", "critical_length_cosine", "input")],
+        title="Sizes in input space")
+    page.show(chart, "Figure 10d", "Stiff domains and critical lengths with the other version's settings.")
+    page.say(texts.both_versions_at_once(other))
+
+# %% [markdown]
 # ## One pair of images
 #
 # What is measured, on two handwritten digits and this page's network before training: `gradient_gram` gives the inner
@@ -127,7 +148,7 @@ import tensorflow as tf
 
 from stiffness import gradient_gram
 
-model, x, y = page.two_images(network)
+model, x, y = page.two_images(versions[setting][0].network)
 gram = gradient_gram(model, x, y)
 print(f"library:    product {gram.products[0, 1]:.2f}, sign {gram.sign()[0, 1]:+.0f}, cosine {gram.cosine()[0, 1]:.2f}")
 
@@ -148,4 +169,8 @@ print(f"distance of the two images in input space: {distance:.2f}")
 # [Figure 8](fig08_learning_rate.ipynb).
 
 # %% tags=["hide-input"]
-page.summary(provenance)
+page.say(texts.protocol(10, provenance, **figures.compared(versions[setting])))
+
+# %% tags=["hide-input"]
+for _, provenance in found.values():
+    page.summary(provenance)

@@ -18,55 +18,58 @@
 # for as long, and its stiffness is computed from the same weights in several arithmetics, beside the paper's curve.
 
 # %% tags=["parameters", "hide-input"] mystnb={"code_prompt_show": "Parameters", "code_prompt_hide": "Parameters"}
-dataset: str = "mnist"  # or digits, which needs no download
-network: str = "fc-400-200-200-200-200-200"  # fully connected, widths of the hidden layers; the first version's
+compared: list = ["all images", "few images"]  # trainings: these, and unit length, as in `stiffness_book.versions`
+dataset: str = "mnist"  # mnist, fashion_mnist, or digits, which needs no download
+network: str = None  # fully connected, widths of the hidden layers, fc-500-300-100; None: the first version's
 optimizer: str = "adam"  # adam or sgd
 learning_rate: float = 0.001  # constant throughout training
 batch_size: int = 32  # examples in a step
-seeds: int = 2  # runs, with seeds 0, 1, ...: initialisation, order of the data
-train_size: int = None  # training examples, class-balanced; None is all of them
-unit_length: bool = False  # scale each input to length 1
+seeds: int = 5  # runs, with seeds 0, 1, ...: initialisation, order of the data
+few_images: int = 2000  # training examples of the runs with few images, class-balanced
 probe_size: int = 500  # validation examples whose pairs are measured
-nested_probes: list = [150, 30]  # smaller probe sets, each within the one before
-probe_images: int = 30  # the one of them that is drawn: Figure 2 has three images a class
-arithmetics: list = ["float32", "clipped", "step_1e-3", "step_1e-5"]  # beside the exact one
-also: list = ["regimes", "gram"]  # what else the runs measure, for other pages
-stages: list = [0, 25, 50, 100, 150, 200, 300, 1825, 3625, 5450, 7250, 9075, 10875, 14500, 19950, 25375, 32625, 39875,
-                48950, 59825, 72525, 87025, 103350, 119650, 139600, 159550, 175850, 179475]  # steps at which to measure
-stage_losses: list = [0.1, 0.01, 0.001, 0.0001, 1e-05, 1e-06]  # and training losses, where they are reached
-check_every: int = 500  # steps between two checks of the training loss
-max_steps: int = 179475  # where a loss that is not reached is given up
+nested_probes: list = None  # smaller probe sets, each within the one before; None: of 150 and 30
+probe_images: int = 30  # the one of them that is drawn: the paper's Figure 2 has three images per class
+stages: list = None  # steps at which to measure; None: the first version's, for its 94 passes over the images
+stage_losses: list = None  # and training losses, where they are reached; None: 0.1 to 1e-6 if stages is None
+check_every: int = None  # steps between two checks of the training loss
+max_steps: int = None  # where a loss that is not reached is given up
 
 # %% tags=["hide-input"]
 from stiffness_book import charts, figures, page, rounding, texts
 from stiffness_book.words import name_of
 
 parameters = page.start()
-table, provenance = page.runs(figures.one_network(**parameters))
-found = rounding.curves(table, probe_images)
-distances = rounding.distances(found)
-page.answer(texts.over_fitting_or_rounding(found, distances))
+trainings = figures.rounding(**parameters)
+found = {name: page.runs(experiments) for name, experiments in trainings.items()}
+tables = {name: table for name, (table, _) in found.items()}
+first, table = next(iter(tables.items()))
+curves = rounding.curves(table, probe_images)
+distances = rounding.distances(curves)
+page.answer(texts.over_fitting_or_rounding(curves))
 
 # %% [markdown]
-# ## Five ways to compute one sign
+# ## Four ways to compute one sign
 #
-# - *Exact*: the sign of the inner product of the two loss gradients, without rounding.
+# - *Exact*: the sign of the inner product of the two loss gradients, computed so that no rounding can change it, as
+#   [the method page](../book/method.md) explains.
 # - *Float32, from logits*: the same product of gradients in single precision, from the numerically stable form of the
 #   loss. Where a probability is closer to 1 than seven digits can tell, the gradient is a rounding error, or zero.
 # - *Float32, probabilities clipped*: the loss is given probabilities, which are clipped at $10^{-7}$ as some frameworks
-#   do. No gradient passes a clipped probability.
+#   do. Where a probability is clipped, the gradient is zero.
 # - *Float32 change of the loss*: a step of finite size along the first gradient, and the sign of the change of the
-#   second loss, computed in single precision. This is how the paper's equations 2 to 4 define stiffness, before the
-#   limit of small steps. It alone can give a matrix that is not symmetric.
+#   second loss, computed in single precision, for two sizes of step. The paper's equations 2 to 4 define stiffness so,
+#   before they let the step become small. Only this way can give a matrix that is not symmetric.
 
 # %% tags=["hide-input"]
-page.show(charts.arithmetic_evolution(found, rounding.published_curves(), rounding.WORDS,
-                                      title=["Sign stiffness through training", name_of(dataset)]), "Chart 1",
-          "Sign stiffness in five arithmetics from the same weights, and the paper's Figure 2.")
+chart = (f"Chart {number}" for number in range(1, 9))
+page.show(charts.arithmetic_evolution(curves, rounding.published_curves(name_of(dataset)), rounding.WORDS,
+                                      title=["Sign stiffness through training", name_of(dataset)]), next(chart),
+          "Sign stiffness by four ways from the same weights, and the paper's Figure 2.")
 
 # %% [markdown]
-# Each image is also paired with itself here, and there are three images a class, as
-# [the paper's numbers themselves say](how_made.ipynb).
+# These curves are measured on a part of the probe set as small as the paper's: three images per class. Each image is
+# also paired with itself, as in the paper ([its own numbers say both](how_made.ipynb)). The lower axis is stretched in
+# the beginning, where much happens.
 #
 # ## Which comes nearest to the paper?
 
@@ -77,8 +80,27 @@ page.say(texts.distances_from_the_paper(distances))
 # ## The losses
 
 # %% tags=["hide-input"]
-page.show(charts.loss_evolution(table[table["target_loss"].isna()], title=["Losses", name_of(dataset)]), "Chart 2",
-          "Training and validation loss of the same runs.")
+page.show(charts.loss_evolution(table[table["target_loss"].isna()], title=["Losses", name_of(dataset)],
+                                paper=rounding.published_losses(name_of(dataset))), next(chart),
+          "Training and validation loss of the same runs, beside the paper's.")
+
+# %% [markdown]
+# ## Long training, or over-fitting?
+#
+# The last stage is a moment of chance: Adam's loss has spikes late in training. So the same networks are also compared
+# wherever their training loss first comes down to given values. A second set of networks has only a few of the training
+# images. They over-fit early, so that at the same training loss they have been trained for much less time. The numbers
+# are measured on the whole probe set, without pairs of an image with itself.
+
+# %% tags=["hide-input"]
+page.say(texts.at_equal_training_loss(tables))
+
+# %% tags=["hide-input"]
+for name, other in list(tables.items())[1:]:
+    page.show(charts.arithmetic_evolution(rounding.curves(other, probe_images), rounding.published_curves(""),
+                                          rounding.WORDS, title=["Sign stiffness through training",
+                                                                 f"{name_of(dataset)}, {name}"]), next(chart),
+              f"Sign stiffness by four ways, of networks trained with {name}.")
 
 # %% [markdown]
 # ## White rows and matrices that are not symmetric
@@ -88,17 +110,22 @@ page.show(charts.loss_evolution(table[table["target_loss"].isna()], title=["Loss
 # matrices are from symmetric there.
 
 # %% tags=["hide-input"]
-page.say(texts.zero_gradients_by_class(rounding.zero_gradients(table, nested_probes[0])),
-         texts.symmetric_or_not(rounding.matrices(table, nested_probes[0])))
+images = rounding.most_images(table)
+page.say(texts.zero_gradients_by_class(rounding.zero_gradients(table, images), images),
+         texts.symmetric_or_not(rounding.matrices(table, images)))
 
 # %% [markdown]
 # ## What this does not show
 #
-# What the authors ran. Their code is not known, and another cause could give the same curve. What it shows is that
-# these networks, trained for as long as theirs, keep their stiffness within classes when it is computed without
-# rounding, and lose it, as the paper's do, in single precision.
+# It does not show what the authors ran. Their code is not known, and another cause could give the same curve. What it
+# shows is how much of a fall of sign stiffness single precision alone can make, and how much of that depends on the
+# form in which the loss is computed.
 #
 # ## The runs
 
 # %% tags=["hide-input"]
-page.summary(provenance)
+page.say(texts.protocol(2, found[first][1]))
+
+# %% tags=["hide-input"]
+for _, provenance in found.values():
+    page.summary(provenance)

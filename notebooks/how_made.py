@@ -25,12 +25,13 @@ page.start()
 page.say(texts.inferred())
 
 # %% [markdown]
-# ## How many images a class?
+# ## How many images per class?
 #
-# With $n$ images a class there are $45\, n^2$ pairs of images of different classes. If each pair has a sign of $+1$ or
-# $-1$, their mean is an odd or even multiple of one over that number, and no other value. The table says how far the
-# first values between classes in Figure 2 are from each such grid, on average, where 0 is on the grid and 0.5 is what
-# any values would give. $p$ is the share of random values, as many and rounded in the same way, that are as near.
+# With $n$ images per class there are $N = 45\, n^2$ pairs of images of different classes. If each pair has a sign of
+# $+1$ or $-1$, their mean is $k / N$, where $k$ is odd if $N$ is odd and even if $N$ is even: a grid of values that are
+# $2 / N$ apart. The table says how far the first values between classes in the paper's Figure 2 are from each such
+# grid, on average, in units of half the grid's spacing: 0 is on the grid, and 0.5 is expected by chance. $p$ says how
+# often equally many random values, rounded in the same way, come as close.
 
 # %% tags=["hide-input"]
 images = pictures.images_a_class()
@@ -50,8 +51,8 @@ page.say(texts.with_or_without_self_pairs(pictures.self_pairs()))
 
 # %% [markdown]
 # So a value within classes that the paper prints contains these pairs. With three images a class, a printed value $s$
-# would be $2s - 1$ without them, if no gradient is zero. (The latest values were moved to the nearest sixtieth when
-# they were read; they are not used here.)
+# would be $2s - 1$ without them, if no gradient is zero. (The latest values were rounded to multiples of 1/60 when they
+# were read; they are not used here.)
 #
 # ## How long is a pass over the data?
 
@@ -75,7 +76,7 @@ page.say(texts.mirrored(matrices))
 
 # %% [markdown]
 # *What it does not show:* that steps were taken. Another reason could be that rows and columns came from different
-# images. That the early matrices are symmetric to the last colour speaks against it.
+# images. But then the early matrices would not be symmetric either, and they are, in every cell.
 #
 # ## Are there gradients of exactly zero?
 #
@@ -87,7 +88,7 @@ page.say(texts.zeros(matrices, pictures.first_half_step()))
 
 # %% [markdown]
 # A gradient that is zero to the last digit is what single precision gives when a network is very sure of its classes:
-# see [Figure 2](fig02_overfitting.ipynb). *What it does not show:* in which arithmetic the authors worked.
+# see [this book's Figure 2](fig02_overfitting.ipynb). *What it does not show:* in which arithmetic the authors worked.
 #
 # ## Do Figures 2 and 3 show the same runs?
 

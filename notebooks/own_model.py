@@ -22,7 +22,7 @@
 # ```
 #
 # It needs Python 3.11 to 3.13, Keras 3 and TensorFlow; the extra `plot` brings Altair for the charts. With
-# `KERAS_BACKEND=jax` or `KERAS_BACKEND=torch` it measures models of Keras's other backends.
+# `KERAS_BACKEND=jax` or `KERAS_BACKEND=torch` it works with JAX or PyTorch, which are then needed as well.
 
 # %% tags=["hide-cell"]
 try:  # the book's fonts and colours; the page works without them
@@ -56,8 +56,7 @@ loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
 # ## Measure it
 #
 # `gradient_gram` gives the inner products of the loss gradients of all pairs of examples, with respect to all trainable
-# weights. `loss` means what it means in `compile`, and may be left out for a compiled model. The model is left as it
-# was.
+# weights. `loss` is as in `compile`, and may be left out for a compiled model. The model is not changed.
 
 # %%
 from stiffness import between_classes, class_stiffness, gradient_gram, within_class
@@ -68,7 +67,7 @@ print(f"{gram}: {within_class(C):+.2f} within classes, {between_classes(C):+.2f}
 
 # %% [markdown]
 # `gram.sign()` is the stiffness of each pair: +1 if a step on one example lowers the loss of the other, −1 if it raises
-# it. `gram.cosine()` also says how strongly. `class_stiffness` averages either over the pairs of each two classes:
+# it. `gram.cosine()` also says how strongly. `class_stiffness` averages either over the pairs of every two classes:
 
 # %%
 from stiffness import plots
@@ -77,9 +76,9 @@ plots.class_matrix(C, title="Before training (sign)")
 
 # %% [markdown]
 # How to read it: row 3 says what a gradient step on a 3 does to the other digits. Blue classes get better with it, red
-# ones worse. The diagonal is what the images of one class do for each other; it is near +1 from the start, because two
-# images with the same label both want that label's output to grow. What a network has learnt shows in the cosine and in
-# the other cells.
+# ones worse. The diagonal is what the images of one class do for each other. It is near +1 from the start, because a
+# step for either of two images with the same label makes that label's output grow. So what a network has learnt shows
+# off the diagonal. A sign does not depend on which of the two images the step is taken for, so the matrix is symmetric.
 #
 # ## Measure it while it trains
 #
@@ -159,10 +158,10 @@ Markdown("\n".join(["| model | weights | examples | seconds | peak memory, GB |"
 
 # %% [markdown]
 # The time of all pairs grows with the square of the number of examples, and so does the result: 10,000 examples make a
-# matrix of 0.4 GB. `memory_budget` bounds everything else. `cosine_class_stiffness` needs no pairs and takes linear
+# matrix of 0.4 GB. `memory_budget` limits all other memory. `cosine_class_stiffness` needs no pairs and takes linear
 # time, `gradient_norms` gives the norms alone. [The benchmarks](benchmarks.ipynb) compare with other libraries.
 #
-# ## What it cannot do
+# ## Limits
 #
 # - The model runs in inference mode: dropout is off, and batch normalisation uses its moving averages. A batch
 #   normalisation in training mode mixes the examples of a batch, so there is no gradient of one example, and the call
@@ -170,6 +169,7 @@ Markdown("\n".join(["| model | weights | examples | seconds | peak memory, GB |"
 # - The same holds for losses that compare examples with each other, such as triplet losses.
 # - A layer without a closed form is measured by repeating its call one example at a time, which is slower. `gram.ways`
 #   says which layers these are.
-# - A network that is very sure of its answers has gradients near the limits of single precision. Keras's own losses are
-#   computed in double precision; for others, [the method page](../book/method.md) tells what rounding does to signs.
-# - Several accelerators: call it outside the scope of a distribution strategy.
+# - A network that is very sure of its answers has gradients near the limits of single precision. For Keras's own
+#   cross-entropies the library avoids the rounding; for other losses [the method page](../book/method.md) tells what it
+#   does to signs.
+# - A model that was built under a distribution strategy is measured on one device, and outside the strategy's scope.

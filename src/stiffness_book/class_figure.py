@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import pandas as pd
@@ -15,10 +16,10 @@ from stiffness_book.words import name_of
 class ClassFigure:
     """The charts of runs of one network on one data set, measured at stages.
 
-    name: of the figure. dataset, network: as the titles have them.
+    number: of the paper's figure. dataset, network: as the titles have them.
     """
 
-    name: str
+    number: int
     dataset: str
     network: str
     table: pd.DataFrame
@@ -27,11 +28,16 @@ class ClassFigure:
     details: str = ""  # and in full, for the charts' descriptions
 
     @classmethod
-    def of(cls, name, experiments, **notes):
+    def of(cls, number, experiments, **notes):
         """The figure of the experiments, whose missing runs are computed first."""
         table, provenance = page.runs(experiments)
         table = table[table["target_loss"].isna()]  # of the stages by loss each run has its own steps
-        return cls(name, name_of(experiments[0].dataset), experiments[0].network, table, provenance, **notes)
+        return cls(number, name_of(experiments[0].dataset), experiments[0].network, table, provenance, **notes)
+
+    @property
+    def shown(self):
+        """The paper's figure, if it is of this data set; else None."""
+        return self.number if self.dataset == name_of(published.DATA[self.number]) else None
 
     @property
     def class_names(self):
@@ -46,38 +52,47 @@ class ClassFigure:
         """The step of the last stage that was measured."""
         return summaries.first_and_last(self.table)[-1]
 
-    def panels(self, stages):
-        """The matrices by sign at some of the stages, side by side; without those that no run reached."""
-        reached = [step for step in stages if step <= self.last]
-        return charts.matrix_panels(self.matrices, reached, "sign", title=["Class stiffness (sign)", self._on()],
-                                    of=self._of())
+    @cached_property
+    def nearest(self):
+        """{images seen at a stage of the paper's figure: the nearest measured step}."""
+        measured = np.array(sorted(set(self.table.loc[self.table["quantity"] == "within_class_sign", "step"])))
+        return {images: int(measured[np.abs(np.log((1 + measured) / (1 + images / published.BATCH))).argmin()])
+                for images in sorted(published.matrices(self.number))}
 
-    def beside_the_paper(self, number):
-        """{images seen: (ours, the paper's)}: the class stiffness matrices of a figure of the paper, and ours at the
-        nearest stage on the largest nested probe set, self-pairs counted; the mean over the runs."""
-        found = rounding.matrices(self.table, int(self.table["probe_images"][self._nested].max()))
-        steps = {step for _, step, _ in found}
-        pairs = {}
-        for images, theirs in published.matrices(number).items():
-            step = min(steps, key=lambda step, images=images: abs(step * published.BATCH - images))
-            ours = [C for (_, at, arithmetic), C in found.items() if (at, arithmetic) == (step, rounding.EXACT)]
-            pairs[images] = np.mean(ours, axis=0), theirs
-        return pairs
+    @cached_property
+    def pairs(self):
+        """{images seen: (ours, the paper's)}: the paper's class stiffness matrices (Nc, Nc), and those of our runs
+        (runs, Nc, Nc) at the nearest stages on the largest nested probe set, self-pairs counted. Empty without the
+        paper's data or without such a probe set."""
+        if self.shown is None or not (self.table["quantity"] == "nested_class_stiffness_sign").any():
+            return {}
+        found = rounding.matrices(self.table, rounding.most_images(self.table))
+        theirs = published.matrices(self.number)
+        return {images: (np.stack([C for (_, at, arithmetic), C in found.items()
+                                   if (at, arithmetic) == (step, rounding.EXACT)]), theirs[images])
+                for images, step in self.nearest.items()}
 
-    def panels_beside_the_paper(self, pairs):
-        """The matrices of `beside_the_paper` above each other."""
-        named = {f"{images:,} images" if images else "at initialisation": both for images, both in pairs.items()}
-        return charts.matrices_beside(named, self.class_names, title=["Class stiffness (sign)", self._on()],
-                                      of=self._of())
+    def panels(self):
+        """The matrices by sign at the stages of the paper's figure, side by side; above its own if there are `pairs`.
+        """
+        title = ["Class stiffness (sign)", self._on()]
+        if not self.pairs:
+            steps = list(dict.fromkeys(self.nearest.values()))
+            return charts.matrix_panels(self.matrices, steps, "sign", title=title, of=self._of())
+        named = {f"{images:,} images" if images else "at initialisation": (ours.mean(axis=0), theirs)
+                 for images, (ours, theirs) in self.pairs.items()}
+        return charts.matrices_beside(named, self.class_names, title=title, of=self._of())
 
     @property
-    def _nested(self):
-        return self.table["quantity"] == "nested_class_stiffness_sign"
+    def caption(self):
+        """What `panels` shows."""
+        return ("Class stiffness by sign at the paper's stages: this book's runs above, the paper's matrices below."
+                if self.pairs else "Class stiffness by sign through training, the mean over the runs.")
 
-    def slider(self, first=None):
-        """The matrices of all stages, by sign and by cosine. first: the step of the stage shown first, or the last."""
-        first = first if first in set(self.table["step"]) else None
-        return charts.matrix_slider(self.matrices, title=["Class stiffness", self._on()], of=self._of(), first=first)
+    def slider(self):
+        """The matrices of all stages, by sign and by cosine; first that which is nearest to the paper's third."""
+        return charts.matrix_slider(self.matrices, title=["Class stiffness", self._on()], of=self._of(),
+                                    first=list(self.nearest.values())[2])
 
     def moving(self):
         """The matrices of all stages as HTML, which plays them."""

@@ -1,6 +1,8 @@
 """Which runs each page draws: a function of the notebook's parameters, for the notebook, the publisher and the tests.
 
-The published values of the parameters stand in the notebook's cell tagged `parameters`, and nowhere else.
+The published values of the parameters stand in the notebook's cell tagged `parameters`, and nowhere else; where one is
+None there, it is what `versions` has for each version of the paper. A figure that both versions have gives
+{version: runs}, the chosen setting first, and the other one if `beside` is true.
 """
 
 import ast
@@ -8,34 +10,46 @@ import ast
 import jupytext
 
 from stiffness_book.experiment import Experiment
+from stiffness_book.versions import ROUNDING, replaced, settings_of
+from stiffness_book.words import named
 
 
-def fig02(*, datasets, seeds, **settings):
-    """Long training on few examples, for each data set."""
-    return [Experiment(dataset=dataset, seed=seed, **settings) for dataset in datasets for seed in _seeds(seeds)]
+def long_training(*, setting, beside, datasets, seeds, **given):
+    """Figure 2: training until long after the onset of over-fitting, for each data set."""
+    return {version: [Experiment(dataset=dataset, seed=seed, **settings)
+                      for dataset in datasets for seed in _seeds(seeds)]
+            for version, settings in settings_of("long training", setting, beside, given).items()}
 
 
-def one_network(*, seeds, probe_images, **settings):
-    """One network through training, measured on the nested probe sets, one of which is drawn."""
-    if probe_images not in settings["nested_probes"]:
-        raise ValueError(f"probe_images is {probe_images}; expected one of nested_probes, {settings['nested_probes']}")
-    return [Experiment(seed=seed, **settings) for seed in _seeds(seeds)]
+def rounding(*, compared, dataset, seeds, few_images, probe_images, **given):
+    """The first version's network, trained in one way or several: {name of the training: runs}."""
+    if unknown := [name for name in compared if name not in ROUNDING]:
+        raise ValueError(f"compared has {', '.join(unknown)}; expected some of {', '.join(ROUNDING)}")
+    ways = {name: replaced(ROUNDING[name], given) for name in compared}
+    if "few images" in ways:
+        ways["few images"]["train_size"] = few_images
+    if short := [name for name, settings in ways.items() if probe_images not in settings["nested_probes"]]:
+        raise ValueError(f"probe_images is {probe_images}; expected one of nested_probes, "
+                         f"{ways[short[0]]['nested_probes']}")
+    return {name: [Experiment(dataset=dataset, seed=seed, **settings) for seed in _seeds(seeds)]
+            for name, settings in ways.items()}
 
 
-def class_stiffness(*, seeds, shown_stages, **settings):
-    """Figures 3, 5 and 6: one network through training. The shown stages must be among those measured."""
-    if missing := sorted(set(shown_stages) - set(settings["stages"])):
-        raise ValueError(f"shown_stages has {missing}, which stages lacks; measured are {settings['stages']}")
-    return [Experiment(seed=seed, **settings) for seed in _seeds(seeds)]
+def class_stiffness(*, setting, beside, seeds, **given):
+    """Figures 3 and 5: one network through training."""
+    return _of_seeds(settings_of("class stiffness", setting, beside, given), seeds)
 
 
-def fig04(*, learning_rate, train_size, memorising_learning_rate, memorising_train_size, first_version, **settings):
-    """Permuted labels: a network that gives up, and one that learns them by heart; and the first version's network."""
-    own = settings | first_version | {"learning_rate": learning_rate, "train_size": train_size}
-    return {"permuted": class_stiffness(**settings, learning_rate=learning_rate, train_size=train_size),
-            "first version": class_stiffness(**own | {"shown_stages": []}),
-            "memorising": class_stiffness(**settings, learning_rate=memorising_learning_rate,
-                                          train_size=memorising_train_size)}
+def permuted_labels(*, setting, beside, seeds, memorising_learning_rate, memorising_train_size, **given):
+    """Figure 4: networks that give up, and beside the versions' a third version's that learns the labels by heart."""
+    memorising = settings_of("permuted labels", "v3", False, given)["v3"] | {
+        "learning_rate": memorising_learning_rate, "train_size": memorising_train_size}
+    return _of_seeds({**settings_of("permuted labels", setting, beside, given), "memorising": memorising}, seeds)
+
+
+def convolutional(*, setting, beside, seeds, **given):
+    """Figure 6: a convolutional network through training."""
+    return _of_seeds(settings_of("convolutional", setting, beside, given), seeds)
 
 
 def fig07(*, seeds, shown_stage, super_classes, living, **settings):
@@ -45,20 +59,40 @@ def fig07(*, seeds, shown_stage, super_classes, living, **settings):
     return [Experiment(seed=seed, **settings) for seed in _seeds(seeds)]
 
 
-def at_equal_loss(*, losses, learning_rates, seeds, **settings):
+def at_equal_loss(*, setting, beside, seeds, **given):
     """Figures 8 and 10: several learning rates, measured where the training loss comes down to given values."""
-    return [Experiment(dataset=dataset, learning_rate=rate, seed=seed, stages=[0], stage_losses=losses[dataset],
-                       **settings)
-            for dataset in losses for rate in learning_rates for seed in _seeds(seeds)]
+    return {version: _at_losses(seeds=seeds, **settings)
+            for version, settings in settings_of("rates", setting, beside, given).items()}
 
 
-def fig09(*, learning_rate, shown_losses, losses, **settings):
-    """The same at one learning rate. Of each data set one of its losses is shown."""
-    for dataset in losses:
-        if shown_losses.get(dataset) not in losses[dataset]:
-            raise ValueError(f"shown_losses of {dataset} is {shown_losses.get(dataset)}; "
-                             f"expected one of {losses[dataset]}")
-    return at_equal_loss(losses=losses, learning_rates=[learning_rate], **settings)
+def distance(*, setting, beside, seeds, **given):
+    """Figure 9: the same at one learning rate."""
+    found = {}
+    for version, settings in settings_of("distance", setting, beside, given).items():
+        rate, shown = settings.pop("learning_rate"), settings.pop("shown_losses")
+        for dataset, losses in settings["losses"].items():
+            if shown.get(dataset) not in losses:
+                raise ValueError(f"shown_losses of {dataset} is {shown.get(dataset)}; expected one of {list(losses)}")
+        found[version] = _at_losses(seeds=seeds, learning_rates=[rate], **settings)
+    return found
+
+
+def shown_losses(*, setting, beside, seeds, **given):
+    """The training loss at which `distance` shows each data set, by version."""
+    return {version: settings["shown_losses"]
+            for version, settings in settings_of("distance", setting, beside, given).items()}
+
+
+def losses_of(experiments):
+    """{data set, as people write it: the training losses at which its runs are measured}."""
+    return named({e.dataset: e.stage_losses for e in experiments})
+
+
+def compared(experiments):
+    """The rates and the losses of the runs, in words: what `protocol` tells of them."""
+    rates, losses = ([f"{value:g}" for value in sorted(values)] for values in (
+        {e.learning_rate for e in experiments}, {loss for e in experiments for loss in e.stage_losses}))
+    return {"rates": ", ".join(rates), "losses": ", ".join(losses)}
 
 
 def architectures(*, convolutional, connected, seeds, first_stages, max_steps, **settings):
@@ -77,17 +111,17 @@ def probe_images(*, data_sets):
 
 
 FIGURES = {
-    "fig02_overfitting": fig02,
+    "fig02_overfitting": long_training,
     "fig03_class_stiffness_mnist": class_stiffness,
-    "fig04_permuted_labels": fig04,
+    "fig04_permuted_labels": permuted_labels,
     "fig05_class_stiffness_fashion": class_stiffness,
-    "fig06_class_stiffness_cifar10": class_stiffness,
+    "fig06_class_stiffness_cifar10": convolutional,
     "fig07_super_classes": fig07,
     "fig08_learning_rate": at_equal_loss,
-    "fig09_distance": fig09,
+    "fig09_distance": distance,
     "fig10_domain_size": at_equal_loss,
     "architectures": architectures,
-    "float32": one_network,
+    "float32": rounding,
     "probe_images": probe_images,
 }
 
@@ -115,6 +149,16 @@ def assignments(code):
             for target in node.targets if isinstance(node, ast.Assign) else [node.target]:
                 if isinstance(target, ast.Name):
                     yield target.id, node.value
+
+
+def _of_seeds(versions, seeds):
+    return {version: [Experiment(seed=seed, **settings) for seed in _seeds(seeds)]
+            for version, settings in versions.items()}
+
+
+def _at_losses(*, losses, learning_rates, seeds, **settings):
+    return [Experiment(dataset=dataset, learning_rate=rate, seed=seed, stage_losses=losses[dataset], **settings)
+            for dataset in losses for rate in learning_rates for seed in _seeds(seeds)]
 
 
 def _seeds(number):

@@ -148,13 +148,17 @@ def found(verdict, page=None):
     table = "\n".join(["| part | measured | |", "|---|---|---|", *lines]) if lines else ""
     note = escape(f"{verdict.note[:1].upper()}{verdict.note[1:]}.", quote=False) if verdict.note else ""
     word = ", ".join(filter(None, [verdict.verdict, verdict.held]))
-    display(Markdown(f"**{claim.id}: {word}.** {escape(claim.statement, quote=False)}\n\n"
+    short = "; ".join(f"{outcome}: {part.name}" for part, outcome in zip(verdict.parts, outcomes(verdict.parts))
+                      if outcome != "holds") if verdict.held else ""
+    display(Markdown(f"**{claim.id}: {word}.** {escape(claim.statement, quote=False)}"
+                     f"{escape(f' ({short}.)', quote=False) if short else ''}\n\n"
                      '<details class="verdict-details">\n<summary>What was measured, and the rule</summary>\n\n'
                      f"{table}\n\n{note}\n\n*The rule.* {escape(claim.rule, quote=False)}\n\n</details>"))
     name = claim.key(page or next(iter(claim.pages)))
     glue(f"{name}-measured", HTML(escape(verdict.measured)))
     glue(f"{name}-verdict", HTML(_badge(verdict)))
-    number = "".join(f"{escape(part.name)}: {picture(part)} {escape(in_words(part))}" for part in verdict.parts[:1])
+    number = escape(verdict.note) if claim.question else "".join(
+        f"{escape(part.name)}: {picture(part)} {escape(in_words(part))}" for part in verdict.parts[:1])
     glue(f"{name}-number", HTML(number or "none"))
 
 

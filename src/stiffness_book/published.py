@@ -9,8 +9,13 @@ from importlib.resources import files
 import numpy as np
 import pandas as pd
 
+from stiffness_book.words import name_of
+
 BATCH = 32  # images in a step: the paper's axes count images seen
 PASS = 58_016  # images in a pass over the paper's training set, the last batch filled up; inferred from its stages
+FIGURE_2_IMAGES = 30  # of its probe set, three a class; inferred (`stiffness_book.pictures`)
+# the data of the figures that have one data set
+DATA = {2: "mnist", 3: "mnist", 4: "mnist", 5: "fashion_mnist", 6: "cifar10", 7: "cifar100"}
 DOMAIN_LOSS = 0.1  # the training loss of Figure 10
 MATRIX_ERROR = 0.004  # of a cell of Figures 3 to 6: half of one of 256 colours; Figure 7's ten colours are exact
 
@@ -38,6 +43,29 @@ def matrices(figure):
                          f"{', '.join(map(str, sorted(table['figure'].unique())))}")
     return {int(images): rows.pivot(index="class_a", columns="class_b", values="value").to_numpy()
             for images, rows in chosen.groupby("iteration")}
+
+
+def stiffness_by_rate():
+    """Figure 8: dataset, target_loss, learning_rate, value, low, high (of a band whose meaning is not told)."""
+    rows = curves(8)
+    return pd.DataFrame({"dataset": rows["panel"].map(_dataset),
+                         "target_loss": rows["series"].str.partition("=")[2].astype(float),
+                         "learning_rate": rows["x"], "value": rows["y"], "low": rows["low"], "high": rows["high"]})
+
+
+def stiffness_by_distance():
+    """Figure 9: dataset, space, distance (1 - cosine), value."""
+    rows = curves(9)
+    return pd.DataFrame({"dataset": rows["panel"].map(_dataset), "space": rows["series"].replace("layer 0", "input"),
+                         "distance": 1 - rows["x"], "value": rows["y"]})
+
+
+def domains_by_rate():
+    """Figure 10: dataset, target_loss, space, learning_rate, value (1 - cosine at the first crossing)."""
+    rows = curves(10)
+    return pd.DataFrame({"dataset": rows["panel"].map(_dataset), "target_loss": DOMAIN_LOSS,
+                         "space": rows["series"].str.removesuffix(" space"), "learning_rate": rows["x"],
+                         "value": rows["y"]})
 
 
 def with_self_pairs(C, images_a_class, self_stiffness=1.0):
@@ -78,6 +106,11 @@ def agreement(ours, theirs):
             "within": float(ours[own].mean() - theirs[own].mean()),
             "between": float(ours[~own].mean() - theirs[~own].mean()),
             "distance": float(np.abs(ours - theirs).mean())}
+
+
+def _dataset(panel):
+    """The data set of a panel, as this book names it."""
+    return name_of("fashion_mnist" if "FASHION" in panel else "mnist")
 
 
 def _read(name):

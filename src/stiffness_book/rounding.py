@@ -6,6 +6,7 @@ import pandas as pd
 from stiffness.measures import between_classes, within_class
 from stiffness_book import published
 from stiffness_book.experiment import ARITHMETICS
+from stiffness_book.words import name_of
 
 EXACT = "exact"
 WORDS = {EXACT: "exact", "float32": "float32, from logits", "clipped": "float32, probabilities clipped at 1e-7",
@@ -31,9 +32,14 @@ def matrices(table, images):
     return found
 
 
+def most_images(table):
+    """The size of the largest nested probe set, on which all arithmetics are measured."""
+    return int(table.loc[table["quantity"].str.startswith("nested_"), "probe_images"].max())
+
+
 def curves(table, images):
     """Stiffness within and between classes by seed, step, images seen and arithmetic, from `matrices`."""
-    return pd.DataFrame([
+    return pd.DataFrame(columns=["seed", "step", "seen", "arithmetic", "summary", "value"], data=[
         {"seed": seed, "step": step, "seen": step * published.BATCH, "arithmetic": arithmetic, "summary": summary,
          "value": of(C)}
         for (seed, step, arithmetic), C in matrices(table, images).items()
@@ -49,13 +55,27 @@ def zero_gradients(table, images):
                        value=1 - rows["value"])[["seed", "step", "arithmetic", "class_a", "value"]]
 
 
-def published_curves():
-    """Figure 2's curves: seen, summary, value, error."""
-    rows = published.curves(2)
+def published_curves(dataset):
+    """Figure 2's curves: seen, summary, value, error. Empty for another data set than the figure's."""
+    rows = _figure_2(dataset)
     names = {"same class": "within_class", "different class": "between_classes"}
     rows = rows[rows["series"].isin(names)]
     return pd.DataFrame({"seen": rows["x"], "summary": rows["series"].map(names), "value": rows["y"],
                          "error": rows["error"]}).sort_values(["summary", "seen"], ignore_index=True)
+
+
+def published_losses(dataset):
+    """Figure 2's losses: step, quantity (train_loss or validation_loss), value. Empty for another data set."""
+    rows = _figure_2(dataset)
+    names = {"training loss": "train_loss", "validation loss": "validation_loss"}
+    rows = rows[rows["series"].isin(names) & rows["y"].notna()]
+    return pd.DataFrame({"step": rows["x"] / published.BATCH, "quantity": rows["series"].map(names),
+                         "value": rows["y"]}).sort_values(["quantity", "step"], ignore_index=True)
+
+
+def _figure_2(dataset):
+    rows = published.curves(2)
+    return rows if dataset == name_of(published.DATA[2]) else rows[:0]
 
 
 def distances(found):
@@ -63,7 +83,7 @@ def distances(found):
     seed, arithmetic and summary. found: as from `curves`, whose values are interpolated against the logarithm of the
     images seen; the paper's stages before the first of these after initialisation, and after the last, are left out.
     """
-    paper, rows = published_curves(), []
+    paper, rows = published_curves(name_of(published.DATA[2])), []
     for (seed, arithmetic, summary), own in found[found["seen"] > 0].groupby(["seed", "arithmetic", "summary"]):
         own = own.sort_values("seen")
         theirs = paper[(paper["summary"] == summary) & paper["seen"].between(own["seen"].min(), own["seen"].max())]

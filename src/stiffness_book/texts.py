@@ -3,11 +3,14 @@
 Each function returns text for `page.say`; an empty text is not shown.
 """
 
-from itertools import product
+from itertools import combinations, product
 
 import numpy as np
 
+from stiffness.measures import between_classes, within_class
 from stiffness_book import blocks, pictures, published, rounding, summaries
+from stiffness_book import protocol as protocols
+from stiffness_book.claims.parts import CLEAR, SMALL
 from stiffness_book.table import BIN, FARTHEST, KINDS, STIFFNESS, SUMMARIES
 from stiffness_book.words import WORDS, interval, percent, signed, signed3, small
 
@@ -72,8 +75,11 @@ def rounding_or_over_fitting(tables):
         lowest[dataset] = single[step] - exact[step], step, single[step], exact[step]
     dataset = min(lowest, key=lowest.get)
     _, step, single, exact = lowest[dataset]
-    return (f"**Does over-fitting lose stiffness, or does rounding?** On {dataset}, after {step:,} steps, "
-            f"stiffness within classes is {signed(single)} in single precision, and {signed(exact)} without rounding.")
+    share = (1 - exact) / (1 - single) if single < 1 else 1
+    word = "Mostly through rounding" if share < 0.5 else "Mostly through over-fitting"
+    return (f"**Does stiffness vanish through over-fitting, or through rounding?** {word}: on {dataset}, after "
+            f"{step:,} steps, stiffness within classes is {signed(single)} in single precision, which loses the signs "
+            f"of a very sure network's small gradients, and {signed(exact)} without rounding.")
 
 
 # Figures 3, 5 and 6
@@ -82,7 +88,10 @@ def help_between_classes(dataset, table):
     """The finding in a sentence."""
     first, last = summaries.first_and_last(table)
     before, then = (signed(summaries.at(table, "between_classes_sign", step)["mean"]) for step in (first, last))
-    return (f"**Does learning one class help with the others?** On {dataset}, stiffness between classes goes "
+    means = [summaries.at(table, "between_classes_sign", step) for step in (first, last)]
+    word = ("Yes, " if means[1]["low"] > CLEAR else "A little: " if means[1]["low"] > 0 else
+            "No, it harms them: " if means[1]["high"] < 0 else "Not clearly: ")
+    return (f"**Does learning one class help with the others?** {word}on {dataset}, stiffness between classes goes "
             f"from {before} before training to {then} after {last:,} steps.")
 
 
@@ -149,9 +158,9 @@ def the_same_of_every_image(table, num_classes):
     return (
         f"How it comes about: from step {alike[0]:,} on, two images of one class have gradients of cosine "
         f"{within[last]:.3f}, and the networks are right on {accuracy} of the validation images. They have come to "
-        "give the same answer for every image, so a gradient depends on the label alone: it raises the probability of "
-        f"one class and lowers that of the {num_classes - 1} others. If all classes had the same probability and all "
-        f"hidden layers the same values, the cosine between classes would be −1/{num_classes - 1}, "
+        "give the same answer for every image, so a step on an image depends on its label alone: it raises the "
+        f"probability of one class and lowers that of the {num_classes - 1} others. If all classes had the same "
+        f"probability and all hidden layers the same values, the cosine between classes would be −1/{num_classes - 1}, "
         f"{signed3(-1 / (num_classes - 1))}; measured is {between}.")
 
 
@@ -162,6 +171,18 @@ def labels_by_heart(table, train_size):
     within, between = (interval(summaries.at(table, f"{summary}_sign", last)) for summary in SUMMARIES)
     return (f"The networks trained on {train_size:,} images know {known} of their permuted labels after {last:,} "
             f"steps. Their sign stiffness is then {within} within classes and {between} between them.")
+
+
+def disappears_or_negative(table):
+    """Whether stiffness between classes disappears or turns negative: the paper says both."""
+    last = summaries.first_and_last(table)[-1]
+    level = summaries.at(table, "between_classes_sign", last)
+    found = ("negative, as in the figure" if level["high"] < -SMALL else
+             "gone, as in the text" if abs(level[["low", "high"]]).max() < SMALL else "neither")
+    return ("The paper says two things: its conclusion, that stiffness disappears when labels are permuted; its Figure "
+            f"4, that it goes to −1 between classes, while it stays +1 within them. Here, after {last:,} steps, it is "
+            f"{interval(level)} between classes: {found}. Within classes it is "
+            f"{interval(summaries.at(table, 'within_class_sign', last))}.")
 
 
 # Figure 7
@@ -240,6 +261,61 @@ def not_reached(stops, seeds):
     runs = [f"{row.dataset}, loss {row.target_loss:g}, rate {row.learning_rate:g}: {row.runs} of {seeds} runs"
             for row in short.itertuples()]
     return runs and f"Not every run reached every loss. Means are over those that did: {'; '.join(runs)}."
+
+
+def loss_checks(experiment):
+    """How often the loss of such a run is looked at, and when it ends at the latest."""
+    return (f"The loss is measured every {experiment.check_every} steps, and a run ends after {experiment.max_steps:,} "
+            "at the latest.")
+
+
+def lines_beside_the_paper(table):
+    """A table of how far the lines of between-class stiffness against the rate are from the paper's."""
+    between, means, _ = _between_by_rate(table)
+    both = means.merge(published.stiffness_by_rate()[["dataset", "target_loss", "learning_rate", "value"]],
+                       on=["dataset", "target_loss", "learning_rate"])
+    rows = []
+    for (dataset, loss), line in both.groupby(["dataset", "target_loss"], sort=False):
+        spread = between[(between["dataset"] == dataset) & (between["target_loss"] == loss)].groupby(
+            "learning_rate")["value"].std().mean()
+        rows.append([dataset, f"{loss:g}", f"{len(line)}", signed((line["mean"] - line["value"]).mean()),
+                     f"{(line['mean'] - line['value']).abs().mean():.3f}", f"{spread:.3f}",
+                     signed(line["mean"].corr(line["value"])) if len(line) > 2 else "–"])
+    return rows and (
+        _table(["data", "training loss", "rates in both", "mean difference", "mean absolute difference",
+                "spread over seeds", "correlation"], rows)
+        + "\n\nThis book's mean minus the paper's line, at the rates that both have. The paper's values are read to "
+        "±0.0005; the spread is the standard deviation of a run.")
+
+
+def distances_beside_the_paper(curves):
+    """A table of how far the curves of all pairs are from the paper's. curves: as from `summaries.distance_curves`."""
+    paper, rows = published.stiffness_by_distance(), []
+    for (dataset, space), theirs in paper.groupby(["dataset", "space"], sort=False):
+        own = _of(curves, dataset, space, "all").sort_values("distance")
+        theirs = theirs[theirs["distance"].between(own["distance"].min(), own["distance"].max())]
+        if len(theirs):
+            ours = np.interp(theirs["distance"], own["distance"], own["mean"])
+            rows.append([dataset, space, f"{len(theirs)}", signed((ours - theirs["value"]).mean()),
+                         f"{np.abs(ours - theirs['value']).mean():.2f}",
+                         signed(np.corrcoef(ours, theirs["value"])[0, 1])])
+    return rows and (
+        _table(["data", "space", "points in both", "mean difference", "mean absolute difference", "correlation"], rows)
+        + "\n\nThis book's curve of all pairs minus the paper's, which is read to ±0.003. The paper tells neither the "
+        "rate nor the loss of its Figure 9.")
+
+
+def domains_beside_the_paper(medians):
+    """A table of how far the sizes of stiff domains are from the paper's. medians: as from `summaries.medians`."""
+    sizes = medians[medians["quantity"] == "stiff_domain_size_sign"]
+    both = sizes.merge(published.domains_by_rate(), on=["dataset", "target_loss", "space", "learning_rate"])
+    both = both[np.isfinite(both["median"])]
+    rows = [[dataset, space, f"{len(line)}", signed((line["median"] - line["value"]).mean()),
+             f"{(line['median'] - line['value']).abs().mean():.2f}"]
+            for (dataset, space), line in both.groupby(["dataset", "space"], sort=False)]
+    return rows and (_table(["data", "space", "rates in both", "mean difference", "mean absolute difference"], rows)
+                     + f"\n\nThis book's median minus the paper's size, at its training loss of "
+                     f"{published.DOMAIN_LOSS:g}. The paper's sizes are read to ±0.7 %.")
 
 
 def stiffest_rates(table):
@@ -327,9 +403,12 @@ def mix_of_pairs(curves):
 def help_between_near_images(curves):
     """The finding in a sentence. curves: as in `mix_of_pairs`"""
     nearest = _nearest(curves, "between_classes")
-    return ("**Do images help each other because they look alike?** Those of one class do: their stiffness is at least "
-            f"{signed(_nearest(curves, 'within_class')['mean'].min())} for the nearest pairs. For the nearest pairs of "
-            f"different classes it is {signed(nearest['mean'].min())} to {signed(nearest['mean'].max())}.")
+    within = _nearest(curves, "within_class")["mean"].min()
+    classes = ("Only images of one class do" if within > 0 > nearest["mean"].max() else
+               "Images of one class do, those of different classes in part" if within > 0 else "Not in all layers")
+    return (f"**Do images help each other because they look alike?** {classes}. For the nearest pairs of one class, "
+            f"stiffness is {signed(within)}{'' if within > 0.995 else ' or more'} in every layer; for the nearest "
+            f"pairs of different classes it is {signed(nearest['mean'].min())} to {signed(nearest['mean'].max())}.")
 
 
 def _nearest(curves, pairs):
@@ -517,34 +596,76 @@ def _size(value):
 # Beside the paper
 
 def agreement_with_the_paper(pairs):
-    """A table of how well matrices agree with the paper's, cell by cell. pairs: as from `ClassFigure.beside_the_paper`.
-    """
+    """A table of how well matrices agree with the paper's, beside how well two runs of this book agree. pairs: those of
+    a `ClassFigure`; empty without them."""
     rows = []
     for images, (ours, theirs) in pairs.items():
-        found = published.agreement(ours, theirs)
-        means = [f"{signed(np.diagonal(C).mean())} and {signed(C[~np.eye(len(C), dtype=bool)].mean())}"
-                 for C in (ours, theirs)]
-        rows.append([f"{images:,}", *means, *("–" if np.isnan(found[name]) else signed(found[name])
-                                                   for name in ("correlation", "correlation_between")),
-                     f"{found['distance']:.2f}"])
-    return (_table(["images seen", "here, within and between", "the paper", "correlation of cells",
-                    "of those between classes", "mean absolute difference"], rows)
-            + f"\n\nThe paper's cells are read off its colours, to ±{published.MATRIX_ERROR}. Each image is also "
-            "paired with itself in both. Ours are means over the runs; each of the paper's is of a single run.")
+        means = [f"{signed(within_class(C))} and {signed(between_classes(C))}" for C in (ours.mean(axis=0), theirs)]
+        with_paper = [published.agreement(C, theirs) for C in ours]
+        among = [published.agreement(a, b) for a, b in combinations(ours, 2)]
+        rows.append([f"{images:,}", *means, *(_mean_of(found, "correlation_between", signed)
+                                              for found in (with_paper, among)),
+                     *(_mean_of(found, "distance", "{:.2f}".format) for found in (with_paper, among))])
+    return rows and (
+        _table(["images seen", "here, within and between", "the paper", "correlation with the paper",
+                "of two runs here", "mean difference from the paper", "of two runs here"], rows)
+        + "\n\nCorrelations are over the cells between classes, differences are absolute and over all cells. Each "
+        "compares one run of this book with the paper's, or with another run of this book: if the paper's run were "
+        "another run of ours, both would be about the same. The paper's cells are read off its colours, to "
+        f"±{published.MATRIX_ERROR}. Each image is also paired with itself in all of these.")
+
+
+def _mean_of(found, name, form):
+    """The mean of a number of several `published.agreement`s, as text; a dash where it is never defined."""
+    values = [one[name] for one in found if not np.isnan(one[name])]
+    return form(np.mean(values)) if values else "–"
+
+
+def protocol(number, provenance, **compared):
+    """A table of what the paper did for a figure, what this book did, and why they differ; arguments: as of
+    `stiffness_book.protocol.protocol`."""
+    return _table(["", "the paper's first version", "this book", "why they differ"],
+                  protocols.protocol(number, provenance, **compared))
+
+
+def beside(versions):
+    """What the section on the other version's settings draws. versions: of the runs, the chosen one first."""
+    return {"v1": "The same with the network and the stages of the paper's first version.",
+            "v3": "The same with the network of the paper's third version, whose stages are not known: these are this "
+                  "book's.",
+            None: "Only the runs of one version are drawn here: the parameter `beside` is false."
+            }[next((version for version in list(versions)[1:] if version in ('v1', 'v3')), None)]
 
 
 # Over-fitting or rounding
 
-def over_fitting_or_rounding(found, distances):
-    """The finding in a sentence. found: as from `rounding.curves`; distances: as from `rounding.distances`."""
+def over_fitting_or_rounding(found):
+    """The finding in a sentence. found: as from `rounding.curves`."""
     last = found["step"].max()
     within = found[(found["summary"] == "within_class") & (found["step"] == last)].groupby("arithmetic")["value"].mean()
-    away = distances.groupby("arithmetic")["value"].mean().sort_values()
-    order = "; ".join(f"{value:.2f} ({rounding.WORDS[name]})" for name, value in away.items())
-    return ("**Does over-fitting lose stiffness, or does float32?** After as many images as the paper shows, stiffness "
-            f"within classes is {signed(within[rounding.EXACT])} in exact arithmetic, {signed(within['float32'])} in "
-            f"float32 from logits, and {signed(within['clipped'])} from clipped probabilities, on the same weights. "
-            f"The mean distance from the paper's two curves is {order}.")
+    named = {"float32": "in float32 from logits", "clipped": "from clipped probabilities",
+             "step_1e-3": "by the float32 change of the loss"}
+    ends = ", ".join(f"{signed(within[name])} {words}" for name, words in named.items() if name in within)
+    return ("**Does over-fitting lose stiffness, or does float32?** At the end of training, stiffness within classes "
+            f"is {signed(within[rounding.EXACT])} if it is computed without rounding. From the same weights it is "
+            f"{ends}.")
+
+
+def at_equal_training_loss(tables):
+    """A table of sign stiffness where the training loss first comes down to each value. tables: {training: table}"""
+    rows = []
+    losses = sorted({loss for table in tables.values() for loss in table["target_loss"].dropna()}, reverse=True)
+    for loss, (name, table) in product(losses, tables.items()):
+        own = table[table["target_loss"] == loss]
+        if len(own):
+            means = [interval(dict(zip(("mean", "low", "high"), summaries.mean_and_interval(
+                own.loc[own["quantity"] == quantity, "value"]))))
+                for quantity in ("within_class_sign", "within_class_sign_single", "between_classes_sign",
+                                 "between_classes_sign_single")]
+            rows.append([f"{loss:g}", name, f"{own['seed'].nunique()} of {table['seed'].nunique()}",
+                         f"{own.groupby('seed')['step'].first().median():,.0f}", *means])
+    return _table(["training loss", "trained with", "runs that reached it", "steps, median", "within classes, exact",
+                   "float32", "between classes, exact", "float32"], rows)
 
 
 def distances_from_the_paper(distances):
@@ -562,14 +683,15 @@ def distances_from_the_paper(distances):
             "give 0.")
 
 
-def zero_gradients_by_class(zeros):
+def zero_gradients_by_class(zeros, images):
     """A table of the share of gradients that are exactly 0 at the last stage. zeros: as from
-    `rounding.zero_gradients`."""
+    `rounding.zero_gradients` on so many probe images."""
     last = zeros[zeros["step"] == zeros["step"].max()]
     wide = last.groupby(["arithmetic", "class_a"])["value"].mean().unstack()
     rows = [[rounding.WORDS[arithmetic], *(percent(value) for value in wide.loc[arithmetic])]
             for arithmetic in rounding.WORDS if arithmetic in wide.index]
-    return _table(["share of zero gradients, class", *map(str, wide.columns)], rows)
+    return (_table(["share of zero gradients, class", *map(str, wide.columns)], rows)
+            + f"\n\nOf {images} probe images, {images // len(wide.columns)} per class; the mean over the runs.")
 
 
 def symmetric_or_not(found):
@@ -592,10 +714,10 @@ def inferred():
     best = images.loc[images["distance"].idxmin()]
     uneven = matrices[matrices["differ"] > 0]
     zero = pictures.first_half_step()
-    return (f"**Inferred.** Figure 2 measures {best['images']:.0f} images a class, not 15; each image is also paired "
-            f"with itself; a pass over MNIST counts {passes['step'].iloc[0]:,} images; {len(uneven)} of "
-            f"{len(matrices)} matrices are not symmetric, as inner products of gradients would be; and from {zero:,} "
-            "images on, some gradients are exactly zero.")
+    return (f"**Inferred.** The paper's Figure 2 measures {best['images']:.0f} images per class, not 15; each image is "
+            f"also paired with itself; a pass over MNIST is {passes['step'].iloc[0]:,} images; {len(uneven)} of "
+            f"{len(matrices)} matrices are not symmetric, although inner products of gradients would be; and from "
+            f"{zero:,} images on, some gradients are exactly zero.")
 
 
 def grids(images):
@@ -603,8 +725,8 @@ def grids(images):
     rows = [[f"{row.images}", f"{row.pairs:,}", f"{row.spacing:.4f}", f"{row.distance:.2f}", f"{row.p:.4f}"]
             for row in images.itertuples() if row.images <= 10 or row.images == images["images"].max()]
     best = images.loc[images["distance"].idxmin()]
-    return (_table(["images a class", "pairs of images", "spacing of the grid", "distance from the grid", "p"], rows)
-            + f"\n\nThe values lie on the grid of {best['images']:.0f} images a class, which is "
+    return (_table(["images per class", "pairs of images", "spacing of the grid", "distance from the grid", "p"], rows)
+            + f"\n\nThe values lie on the grid of {best['images']:.0f} images per class, which is "
             f"{10 * best['images']:.0f} images in all. For more than about ten, the grid is finer than the error of "
             "reading, and nothing could be told.")
 
@@ -619,8 +741,8 @@ def passes(found):
     """A table of the printed stages and their greatest common divisors. found: as from `pictures.lengths_of_a_pass`."""
     rows = [[row.of, ", ".join(f"{images:,}" for images in row.stages), f"{row.step:,}",
              ", ".join(map(str, row.passes)), f"{row.batches:,}"] for row in found.itertuples()]
-    return _table(["data", "late stages, images seen", "greatest common divisor", "stages in these", "batches of 32"],
-                  rows)
+    return _table(["data", "late stages, images seen", "greatest common divisor", "stage ÷ divisor: passes",
+                   "batches of 32"], rows)
 
 
 def mirrored(matrices):
@@ -634,13 +756,14 @@ def mirrored(matrices):
 def zeros(matrices, first):
     """What shows gradients of zero. matrices: as from `pictures.asymmetry`."""
     empty = matrices[matrices["zero_rows"].map(len) > 0]
-    rows = "; ".join(f"class {row.zero_rows[0]} in Figure {row.figure}, {row.images:,} images" for row in
+    rows = "; ".join(f"Figure {row.figure} after {row.images:,} images, class {row.zero_rows[0]}" for row in
                      empty.itertuples())
     last = matrices[matrices["figure"] == 6].iloc[-1]
     ends = sorted(pictures.zero_gradients(last["diagonal"], 15))
-    return (f"In Figure 2 the first value between two steps of the grid comes after {first:,} images. Whole rows of "
-            f"zeros: {rows}; even the pairs of an image with itself are 0 there. The last matrix of Figure 6 has a "
-            f"mean diagonal of {last['diagonal']:.2f}. With self-pairs counted and 15 images a class, "
+    return (f"In the paper's Figure 2 the first value halfway between two values of the grid comes after {first:,} "
+            f"images. Whole rows of zeros are in {rows}: there even the pairs of an image with itself are 0. The last "
+            f"matrix of Figure 6 has a mean diagonal of {last['diagonal']:.2f}. With self-pairs counted and 15 images "
+            "per class, "
             f"{percent(ends[0])} of the gradients are then zero if the signs of all other pairs cancel, and "
             f"{percent(ends[1])} if they agree.")
 

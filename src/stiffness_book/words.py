@@ -41,6 +41,7 @@ def small(value):
 
 
 def interval(row, as_text=signed):
-    """A mean with its interval, as text: +0.22 [+0.15, +0.29]. The interval of a single run is unknown."""
+    """A mean with its interval, as text: +0.22 [+0.15, +0.29]; the mean alone where all three read the same. A single
+    run's interval is unknown."""
     mean, low, high = ("unknown" if pd.isna(row[name]) else as_text(row[name]) for name in ("mean", "low", "high"))
-    return f"{mean} [{low}, {high}]"
+    return mean if mean == low == high else f"{mean} [{low}, {high}]"

@@ -21,7 +21,8 @@ seeds: int = 1
 from stiffness_book import figures, page
 
 parameters = page.start()
-runs = figures.fig02(datasets=["digits"], network="fc-8", train_size=100, probe_size=30, **parameters)
+runs = figures.long_training(setting="v3", beside=False, datasets=["digits"], network="fc-8", train_size=100,
+                             probe_size=30, **parameters)["v3"]
 print(runs[0].unit_length, len(runs), list(runs[0].stages))
 """]
 
@@ -61,23 +62,42 @@ def test_parameters_that_cannot_be_meant_are_named(notebook, options, error):
 @pytest.mark.parametrize("seeds", [0, -2, "abc", 1.5, True])
 def test_a_number_of_runs_that_is_none(seeds):
     with pytest.raises(ValueError, match=rf"seeds is {seeds!r}; expected the number of runs, 1 or more"):
-        figures.at_equal_loss(losses={"digits": [0.5]}, learning_rates=[0.1], seeds=seeds)
+        figures.at_equal_loss(setting="v1", beside=True, losses={"digits": [0.5]}, learning_rates=[0.1], seeds=seeds)
 
 
-def test_shown_stages_must_be_measured():
-    with pytest.raises(ValueError, match=r"shown_stages has \[7\], which stages lacks"):
-        figures.class_stiffness(seeds=1, stages=[0, 5], shown_stages=[0, 7])
+def test_what_is_shown_must_be_measured():
     with pytest.raises(ValueError, match="shown_stage is 7"):
         figures.fig07(seeds=1, stages=[0, 5], shown_stage=7, super_classes=None, living=None)
     with pytest.raises(ValueError, match=r"shown_losses of digits is 0\.3"):
-        figures.fig09(losses={"digits": [0.5]}, shown_losses={"digits": 0.3}, learning_rate=0.1, seeds=1)
+        figures.distance(setting="v1", beside=True, losses={"digits": [0.5]}, shown_losses={"digits": 0.3}, seeds=1)
+    with pytest.raises(ValueError, match="probe_images is 20; expected one of nested_probes"):
+        figures.rounding(compared=["all images"], dataset="digits", seeds=1, few_images=5, probe_images=20)
+    with pytest.raises(ValueError, match="compared has long; expected some of all images, few images, unit length"):
+        figures.rounding(compared=["long"], dataset="digits", seeds=1, few_images=5, probe_images=30)
 
 
 def test_a_figure_has_a_run_for_each_data_set_rate_and_seed():
-    runs = figures.at_equal_loss(losses={"digits": [0.5], "mnist": [0.3]}, learning_rates=[0.1, 0.2], seeds=2)
-    assert runs == [Experiment(dataset=dataset, learning_rate=rate, seed=seed, stages=[0], stage_losses=losses)
+    runs = figures.at_equal_loss(setting="v3", beside=True, losses={"digits": [0.5], "mnist": [0.3]},
+                                 learning_rates=[0.1, 0.2], max_steps=50, seeds=2)
+    assert list(runs) == ["v3", "v1"] and len(runs["v1"]) == 8 and runs["v1"][0].nested_probes == (150, 30)
+    assert runs["v3"] == [Experiment(dataset=dataset, learning_rate=rate, seed=seed, stages=[0], stage_losses=losses,
+                                     max_steps=50)
                     for dataset, losses in (("digits", [0.5]), ("mnist", [0.3])) for rate in (0.1, 0.2)
                     for seed in (0, 1)]
+
+
+def test_the_setting_is_a_version_and_what_is_given_replaces_both():
+    with pytest.raises(ValueError, match="setting is 'v2'; expected the version of the paper, v1 or v3"):
+        figures.class_stiffness(setting="v2", beside=True, seeds=1)
+    runs = figures.class_stiffness(setting="v1", beside=True, seeds=1, learning_rate=0.01, network=None, stages=None)
+    assert [(version, run.network, run.learning_rate) for version, (run,) in runs.items()] == [
+        ("v1", "fc-400-200-200-200-200-200", 0.01), ("v3", "fc-500-300-100", 0.01)]
+    assert runs["v1"][0].stages[-1] == 179475 and runs["v1"][0].stage_losses
+    (alone,) = figures.class_stiffness(setting="v1", beside=False, seeds=1, stages=[0, 5]).values()
+    assert alone[0].stages == (0, 5) and not alone[0].stage_losses  # and so the run ends there
+    memorising = figures.permuted_labels(setting="v1", beside=False, seeds=1, memorising_learning_rate=0.01,
+                                         memorising_train_size=50)["memorising"][0]
+    assert (memorising.network, memorising.train_size, memorising.learning_rate) == ("fc-500-300-100", 50, 0.01)
 
 
 def markdown(notebook):
@@ -105,7 +125,7 @@ def test_a_page_of_runs_that_diverge(tmp_path, results_folder):
     drawn = papermill.execute_notebook(
         tmp_path / "in.ipynb", tmp_path / "out.ipynb", cwd=tmp_path, progress_bar=False, parameters={
             "dataset": "digits", "network": "fc-60-40", "optimizer": "sgd", "learning_rate": 1000.0, "seeds": 2,
-            "probe_size": 60, "stages": [0, 20, 100], "shown_stages": [0, 100]})
+            "probe_size": 200, "stages": [0, 20, 100], "beside": False})
     said = markdown(drawn)
     assert "**2 of 2 runs diverged:**" in said and "seed 0 at step " in said
     assert "nan" not in said and "+1.00 [+1.00, +1.00] after 100" not in said

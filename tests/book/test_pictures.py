@@ -56,7 +56,7 @@ def test_what_the_papers_own_readings_say():
     assert passes["step"].tolist() == [58_016, 48_000] and passes["passes"].tolist() == [[11, 13, 97], [14, 33]]
     matrices = pictures.asymmetry()
     assert (matrices.loc[matrices["images"] < 10_000, "largest"] == 0).all() and matrices["largest"].max() > 0.2
-    assert "58,016" in texts.inferred() and "Figure 2 measures 3 images a class" in texts.inferred()
+    assert "58,016" in texts.inferred() and "Figure 2 measures 3 images per class" in texts.inferred()
 
 
 def test_zero_gradients_at_both_ends():
@@ -105,6 +105,11 @@ def test_matrices_beside_each_other_and_their_agreement_in_words():
     assert len(chart["concat"]) == 8 and chart["columns"] == 4
     assert "754,208 images, the paper: 1.00 within classes, -1.00 between them" in chart["description"]
     assert "no data" in charts.matrices_beside({}, names, title="t", of="a network").to_dict()["description"]
-    told = texts.agreement_with_the_paper(pairs | {7: (published.matrices(4)[0], published.matrices(4)[0])})
-    assert "| 7 | +1.00 and −0.54 | +1.00 and −0.54 | +1.00 | +1.00 | 0.00 |" in told
-    assert told.splitlines()[5].split(" | ")[4] == "–"  # constant between classes
+    stacks = {images: (np.stack([one, -one]), C) for images, (one, C) in pairs.items()}
+    theirs = published.matrices(4)[0]
+    told = texts.agreement_with_the_paper(stacks | {7: (np.stack([theirs, theirs]), theirs)})
+    assert "| 7 | +1.00 and −0.54 | +1.00 and −0.54 | +1.00 | +1.00 | 0.00 | 0.00 |" in told
+    rows = [line.strip("| ").split(" | ") for line in told.splitlines()[2:6]]
+    assert rows[0][4] == "−1.00"  # a run and its reverse
+    assert rows[3][3] == "–"  # the paper's is constant between classes
+    assert not texts.agreement_with_the_paper({})

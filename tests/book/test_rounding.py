@@ -50,7 +50,7 @@ def test_distance_from_the_paper_is_the_mean_absolute_difference(monkeypatch):
     found = rounding.curves(made(), IMAGES)
     paper = pd.DataFrame({"seen": [3200.0, 320_000.0, 1.0, 1e12] * 2, "value": [1.0, 0.5, 9.0, 9.0, 0.2, 0.2, 9.0, 9.0],
                           "summary": ["within_class"] * 4 + ["between_classes"] * 4, "error": 0.0})
-    monkeypatch.setattr(rounding, "published_curves", lambda: paper)
+    monkeypatch.setattr(rounding, "published_curves", lambda _: paper)
     distances = rounding.distances(found).groupby(["arithmetic", "summary"])["value"].mean()
     assert distances["exact", "within_class"] == pytest.approx(0.25)  # of two stages: the others are outside
     assert distances["float32", "within_class"] == pytest.approx(0.1)
@@ -58,7 +58,10 @@ def test_distance_from_the_paper_is_the_mean_absolute_difference(monkeypatch):
 
 
 def test_the_papers_curves_are_read():
-    paper = rounding.published_curves()
+    assert rounding.published_curves("Fashion-MNIST").empty and rounding.published_losses("Fashion-MNIST").empty
+    losses = rounding.published_losses("MNIST").groupby("quantity")["value"]
+    assert losses.size().to_dict() == {"train_loss": 103, "validation_loss": 104} and (losses.min() > 0).all()
+    paper = rounding.published_curves("MNIST")
     assert set(paper["summary"]) == {"within_class", "between_classes"} and len(paper) == 208
     assert (paper["error"] > 0).all() and paper["value"].between(-1, 1).all()
 
@@ -67,20 +70,22 @@ def test_what_is_said_follows_the_runs(monkeypatch):
     table = made()
     found = rounding.curves(table, IMAGES)
     distances = rounding.distances(found)
-    said = texts.over_fitting_or_rounding(found, distances)
-    assert "+1.00 in exact arithmetic, +0.70 in float32 from logits, and +0.45 from clipped" in said
+    said = texts.over_fitting_or_rounding(found)
+    assert "is +1.00 if it is computed without rounding" in said
+    assert "+0.70 in float32 from logits, +0.45 from clipped probabilities" in said
     reverse = distances.assign(value=np.where(distances["arithmetic"] == "exact", 0.0, 1.0))
-    assert "two curves is 0.00 (exact); " in texts.over_fitting_or_rounding(found, reverse)
-    assert "| exact | 0.00 [0.00, 0.00] |" in texts.distances_from_the_paper(reverse)
+    assert "| exact | 0.00 | 0.00 |" in texts.distances_from_the_paper(reverse)
     assert "| float32, probabilities clipped at 1e-7 | 50.0" in texts.zero_gradients_by_class(
-        rounding.zero_gradients(table, IMAGES))
+        rounding.zero_gradients(table, IMAGES), IMAGES)
     told = texts.symmetric_or_not(rounding.matrices(table, IMAGES))
     assert "| exact | 0.00 | 0.00 |" in told and "step 1e-3 | 0.10 | 0.10 |" in told
 
 
 def test_the_chart_tells_both_and_survives_nothing():
-    found = rounding.curves(made(), IMAGES)
-    chart = charts.arithmetic_evolution(found, rounding.published_curves(), rounding.WORDS, title="t").to_dict()
+    found, paper = rounding.curves(made(), IMAGES), rounding.published_curves("MNIST")
+    chart = charts.arithmetic_evolution(found, paper, rounding.WORDS, title="t").to_dict()
     assert "within classes, exact: 1.00 at the end" in chart["description"] and "the paper" in chart["description"]
-    empty = charts.arithmetic_evolution(found[:0], rounding.published_curves(), rounding.WORDS, title="t").to_dict()
+    empty = charts.arithmetic_evolution(found[:0], paper, rounding.WORDS, title="t").to_dict()
     assert "no data" in empty["description"]
+    without = charts.arithmetic_evolution(found, paper[:0], rounding.WORDS, title="t").to_dict()
+    assert "the paper" not in without["description"] and "paper" not in str(without["title"])

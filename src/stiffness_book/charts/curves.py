@@ -46,11 +46,11 @@ def precision_evolution(table, *, title, mark=None):
     return _stiffness(table, quantities, title, mark)
 
 
-def loss_evolution(table, *, title, guessing=None, mark=None):
+def loss_evolution(table, *, title, guessing=None, mark=None, paper=None):
     """Training and validation loss through training, on a logarithmic axis: geometric means over the runs.
 
     guessing: the loss of a network that guesses, drawn as a line; the axis is then linear and fits the curves closely.
-    mark, and runs that diverged: as in `stiffness_evolution`.
+    mark, and runs that diverged: as in `stiffness_evolution`. paper: the paper's losses, dashed: step, quantity, value.
     """
     quantities, what = {"train_loss": "training", "validation_loss": "validation"}, "loss"
     if table.empty:
@@ -66,7 +66,8 @@ def loss_evolution(table, *, title, guessing=None, mark=None):
                           reference=(guessing, "guessing"), mark=mark, ended=ended, notes=notes)
     below = 0.1 if mark else 0.04  # room for the mark's label
     scale, ticks = logarithmic(curves[["mean", "low", "high"]], below)
-    return _evolution(curves, quantities, what, title, scale=scale, ticks=ticks, mark=mark, ended=ended, notes=notes)
+    return _evolution(curves, quantities, what, title, scale=scale, ticks=ticks, mark=mark, ended=ended, notes=notes,
+                      paper=paper)
 
 
 def block_evolution(tested, *, title, table=None):
@@ -117,11 +118,12 @@ def _labelled(rows, labels, bounds, what, title, reference, table):
 
 
 def _evolution(curves, quantities, what, title, *, scale=alt.Undefined, ticks=6, reference=None, mark=None, ended=(),
-               notes=()):
+               notes=(), paper=None):
     """Curves of mean and 95 % interval over the runs against the number of steps, as wide as the page.
 
     quantities: name -> label, or "name, kind": a colour for each name, a dash for each kind. reference: (value, label)
-    of a horizontal line. mark: (step, label) of a vertical one. ended: as from `_diverged`.
+    of a horizontal line. mark: (step, label) of a vertical one. ended: as from `_diverged`. paper: as in
+    `loss_evolution`.
     """
     parts = curves["quantity"].map(quantities).str.partition(", ")
     form = "+.3f" if what == "stiffness" else ".3~g"  # losses have many magnitudes
@@ -145,6 +147,12 @@ def _evolution(curves, quantities, what, title, *, scale=alt.Undefined, ticks=6,
             title=None, orient="bottom", symbolType="stroke", symbolSize=400, **GREY_SYMBOL)))
         rows.insert(1, "kind:N")
     layers = [band, line.encode(tooltip=rows)]
+    if paper is not None and len(paper):
+        theirs = alt.Chart(paper.assign(what=paper["quantity"].map(quantities))).encode(
+            x, alt.Y("value:Q", scale=scale), alt.Color("what:N", sort=names, scale=CURVES), tooltip=[
+                "what:N", alt.Tooltip("step:Q", format=",d"), alt.Tooltip("value:Q", title="the paper", format=form)])
+        layers.append(theirs.mark_line(strokeDash=[4, 3], opacity=0.8, clip=True))
+        notes = [*notes, "dashed: the paper’s figure"]
     if reference is not None and np.isfinite(reference[0]):
         layers += _reference_line(shown, curves, *reference)
     description = f"{_lines(what)}. " + _ends(curves, quantities, ".2f" if what == "stiffness" else "#.3g")
@@ -253,6 +261,6 @@ def arithmetic_evolution(found, paper, words, *, title):
         for name in order:
             last = own[own["arithmetic"] == name].sort_values("seen")["mean"].iloc[-1]
             told.append(f"{heading}, {name}: {last:.2f} at the end")
-        told.append(f"{heading}, the paper: {theirs['value'].iloc[-1]:.2f}")
-    note = "grey, dashed: the paper’s Figure 2; bands: all runs"
+        told += [f"{heading}, the paper: {value:.2f}" for value in theirs["value"].iloc[-1:]]
+    note = "grey, dashed: the paper’s Figure 2; bands: all runs" if len(paper) else "bands: all runs"
     return alt.hconcat(*panels).properties(title=with_notes(title, [note]), description=f"{what}. {'; '.join(told)}.")

@@ -3,7 +3,7 @@
 import altair as alt
 import numpy as np
 
-from stiffness_book.charts.look import CURVES, GREY, MARK
+from stiffness_book.charts.look import CURVES, GREY, MARK, PAPER
 from stiffness_book.charts.parts import (
     LINE_SYMBOL,
     PANEL,
@@ -23,11 +23,12 @@ from stiffness_book.charts.parts import (
 PAIRS = {"all": "all pairs", "within_class": "one class", "between_classes": "different classes"}
 
 
-def stiffness_against_distance(curves, sizes, *, title):
+def stiffness_against_distance(curves, sizes, *, title, paper=None):
     """Stiffness against distance: a column for each data set, a panel for each space. A switch chooses the kind.
 
     curves: as from `summaries.distance_curves` by dataset. sizes: the first version's size of stiff domains, as from
-    `summaries.medians` by dataset and space, drawn as vertical lines.
+    `summaries.medians` by dataset and space, drawn as vertical lines. paper: as from
+    `published.stiffness_by_distance`, of all pairs by sign, drawn dashed.
     """
     what = ("Lines of stiffness against distance for all pairs, for pairs of one class and of different classes")
     if curves.empty or sizes.empty:
@@ -47,19 +48,21 @@ def stiffness_against_distance(curves, sizes, *, title):
                 panels.append(no_data(heading, what, width=PANEL, height=110))
                 told.append(f"{dataset}, {size.space}: no data.")
                 continue
-            panels.append(_panel(shown, size.median, curves["distance"].max(), bottom=last).properties(
+            theirs = None if paper is None else paper[(paper["dataset"] == dataset) & (paper["space"] == size.space)]
+            panels.append(_panel(shown, size.median, theirs, curves["distance"].max(), bottom=last).properties(
                 width=PANEL, height=110, title=heading))
             means = shown[(shown["kind"] == "sign") & (shown["pairs"] == "all")].sort_values("distance")["mean"]
             nearest, farthest = (or_unknown(means.iloc[at], ".2f") if len(means) else "unknown" for at in (0, -1))
             told.append(f"{dataset}, {size.space}: {nearest} among the nearest pairs, {zero}, "
                         f"{farthest} among the farthest.")
         columns.append(alt.vconcat(*panels, spacing=6))
+    notes = [*notes, "dashed: the paper’s figure, all pairs"] if paper is not None else notes
     return alt.hconcat(*columns).add_params(kind_switch()).properties(
         title=with_notes(title, notes),
         description=sentences(f"{what}. All pairs, by the sign: " + " ".join(told), notes))
 
 
-def _panel(shown, size, farthest, *, bottom):
+def _panel(shown, size, paper, farthest, *, bottom):
     """Stiffness against distance in one space. The height of a bar says how many pairs are in its bin."""
     shown = rounded(shown).assign(what=shown["pairs"].map(PAIRS))
     bars = shown.loc[shown["pairs"] == "all", ["kind", "distance", "number"]]
@@ -79,6 +82,13 @@ def _panel(shown, size, farthest, *, bottom):
               zero_line(),
               base.mark_area(opacity=0.25).encode(alt.Y("low:Q", **y), alt.Y2("high:Q")),
               base.mark_line(point=alt.OverlayMarkDef(size=14)).encode(alt.Y("mean:Q", **y), tooltip=tooltip)]
+    if paper is not None and len(paper):
+        theirs = alt.Chart(paper[["distance", "value"]].assign(kind="sign").round(3)).transform_filter(
+            "datum.kind == kind").encode(x, alt.Y("value:Q", **y))
+        layers += [theirs.mark_line(color=PAPER, strokeDash=[4, 3], clip=True),
+                   theirs.mark_point(color=PAPER, filled=False, size=16, clip=True).encode(tooltip=[
+                       alt.Tooltip("distance:Q", title="1 − cosine"),
+                       alt.Tooltip("value:Q", title="the paper, all pairs", format="+.3f")])]
     if np.isfinite(size):
         layers.append(once().mark_rule(color=MARK, strokeWidth=2).encode(x=alt.datum(round(size, 3))))
     return alt.layer(*layers)

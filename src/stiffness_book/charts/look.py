@@ -16,6 +16,7 @@ STIFFNESS_SCALE = alt.Scale(**SCALE)
 CURVES = alt.Scale(scheme="tableau10")
 MARK = "#9467bd"  # a marked value or step; legible on white and on black
 GREY = "#888888"  # reference lines, legend symbols, unknown cells; legible on white and on black
+PAPER = "#d1660f"  # the paper’s curve where colours say something else; legible on white and on black
 FIRST_GRADIENT, SECOND_GRADIENT, STEP = "#1f77b4", "#d1660f", "#6b7280"  # the arrows of Figure 1
 
 PAGE_WIDTH = 560  # of the picture of a chart that fills its page

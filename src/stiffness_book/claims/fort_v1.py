@@ -282,8 +282,9 @@ def locality_stiffens(table, pairs):
                     parts.append(_difference(f"{one} and {other}, loss {loss:g}, {WORDS[summary]}", a, b))
     if not parts:
         raise NotMeasured("no two networks could be compared at any loss")
-    return parts, (f"no comparison: {short} for want of runs, {full} because the fully connected network is at the "
-                   "ceiling")
+    reasons = [f"{full} because the fully connected network is at the ceiling"] * bool(full) + [
+        f"{short} because fewer than two runs of a network reached the loss"] * bool(short)
+    return parts, f"no comparison: {', '.join(reasons)}" if reasons else ""
 
 
 @claim("C15", source="asked in v1", question=True,
@@ -490,23 +491,15 @@ def _published_by_rate(figure):
     """Figure 8: for each data set and training loss, between-class stiffness by rate."""
     if figure is None:
         return {}
-    curves = published.curves(figure)
-    return {(_dataset(panel), float(series.partition("=")[2])): rows.set_index("x")["y"].sort_index()
-            for (panel, series), rows in curves.groupby(["panel", "series"])}
+    return {key: rows.set_index("learning_rate")["value"].sort_index()
+            for key, rows in published.stiffness_by_rate().groupby(["dataset", "target_loss"])}
 
 
 def _published_domains(figure, chosen):
     """Figure 10: for each data set, at its training loss, the mean rank correlation of the size with the rate."""
     if figure is None:
         return {}
-    curves = published.curves(figure)
-    curves = curves[curves["series"].str.removesuffix(" space").map(chosen)]
-    order = curves.groupby(["panel", "series"]).apply(lambda line: rank_correlation(line["x"], line["y"]),
-                                                      include_groups=False)
-    return {(_dataset(panel), published.DOMAIN_LOSS): float(value)
-            for panel, value in order.groupby("panel").mean().items()}
-
-
-def _dataset(panel):
-    """The data set of a panel, as this book names it."""
-    return name_of("fashion_mnist" if "FASHION" in panel else "mnist")
+    curves = published.domains_by_rate()
+    order = curves[curves["space"].map(chosen)].groupby(["dataset", "target_loss", "space"]).apply(
+        lambda line: rank_correlation(line["learning_rate"], line["value"]), include_groups=False)
+    return order.groupby(["dataset", "target_loss"]).mean().to_dict()

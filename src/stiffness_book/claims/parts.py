@@ -109,7 +109,8 @@ def verdict(parts, *, question=False):
     """The verdict on a claim from the outcomes of its parts: the word, and how many hold.
 
     reproduced (of a question: answered) if all hold; opposite if all that ask for an effect show the reverse; partly
-    if some hold; undecided if none does and one or more cannot be told; else not reproduced.
+    if some hold, one that asks for an effect among them: that nothing happens is not half of a claim that something
+    does; undecided if none holds and one or more cannot be told; else not reproduced.
     """
     found = outcomes(parts)
     held = found.count("holds")
@@ -118,8 +119,8 @@ def verdict(parts, *, question=False):
         word = "answered" if question else "reproduced"
     elif asked and set(asked) == {"reverse"}:
         word = "opposite"
-    elif held:
+    elif "holds" in (asked or found):
         word = "partly"
     else:
-        word = "undecided" if "undecided" in found else "not reproduced"
+        word = "undecided" if "undecided" in (asked or found) else "not reproduced"
     return word, held

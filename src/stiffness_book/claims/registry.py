@@ -91,7 +91,7 @@ def claim(id, *, source, statement, pages, question=False, before=None, changed=
 def in_words(part):
     """A part's number with its interval, and the paper's, as text: +0.22 [+0.15, +0.29], the paper +0.24."""
     mean, low, high = ("unknown" if value != value else part.form(value) for value in (part.mean, *part.interval))
-    inside = "no run differs" if part.at_a_bound else f"{low}, {high}"
+    inside = "the same in all runs" if part.at_a_bound else f"{low}, {high}"
     paper = "" if part.paper is None else f", the paper {part.form(part.paper)}"
     return f"{mean} [{inside}]{paper}"
 

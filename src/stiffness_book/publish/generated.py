@@ -13,6 +13,11 @@ from stiffness_book.publish.repository import ROOT, git, repository
 MARKER = re.compile(r"^<!-- generated: (.+) -->$", re.MULTILINE)
 VERDICT = re.compile(r'<span class="verdict [\w-]+">([\w ]+)</span>')
 
+# The verdicts in the order in which they are counted, in words.
+SAID = {"reproduced": "reproduced", "partly": "reproduced in part", "not reproduced": "not reproduced",
+        "opposite": "the opposite of what was claimed", "undecided": "undecided", "answered": "answered (questions)",
+        "not measured": "not measured yet"}
+
 # Name of the part: the function of the folder of executed notebooks that returns its Markdown.
 GENERATED: dict[str, str] = {
     "bibtex": "stiffness_book.publish.generated:bibtex",
@@ -62,10 +67,9 @@ def scorecard(_):
 def counted_verdicts(notebooks):
     """How many verdicts there are of each kind, in a sentence."""
     counts = Counter(verdicts(notebooks).values())
-    total = sum(counts.values())
-    told = [f"{count} {name}" for name, count in counts.most_common()]
+    told = [f"{counts[word]} {said}" for word, said in SAID.items() if word in counts]
     kinds = " and ".join(filter(None, [", ".join(told[:-1]), told[-1]]))
-    return f"**Of {total} verdicts on the papers' claims, {kinds}.**"
+    return f"**{counts.total()} verdicts on the papers' claims: {kinds}.**"
 
 
 def verdicts(notebooks):
