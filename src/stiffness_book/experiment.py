@@ -16,7 +16,7 @@ DATASETS = ("mnist", "fashion_mnist", "cifar10", "cifar100", "digits", "glue/mnl
 NETWORK = re.compile("(fc|cnn)(-[1-9][0-9]*)+", re.ASCII)
 OPTIMIZERS = ("adam", "sgd")
 ARITHMETICS = ("float32", "clipped", "step_1e-3", "step_1e-5")  # described in `stiffness_book.arithmetic`
-ALSO = ("regimes", "gram", "l1", "l2")  # described in `stiffness_book.table`
+ALSO = ("regimes", "gram", "l1", "l2", "intensity")  # described in `stiffness_book.table`
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,7 +10,7 @@ import ast
 import jupytext
 
 from stiffness_book.experiment import Experiment
-from stiffness_book.versions import ROUNDING, replaced, settings_of
+from stiffness_book.versions import CAPACITY, CONNECTED, ROUNDING, replaced, settings_of
 from stiffness_book.words import named
 
 
@@ -95,6 +95,21 @@ def compared(experiments):
     return {"rates": ", ".join(rates), "losses": ", ".join(losses)}
 
 
+def from_the_text(*, datasets, networks, network, seeds, stages, losses, learning_rates, max_steps, **common):
+    """Runs of the first version's network for what its text says beside its figures, and of larger and smaller ones."""
+    own = {"network": network, "stages": stages, **common}
+    rates = {"network": network, "losses": losses, "learning_rates": learning_rates, "max_steps": max_steps, **common}
+    return {
+        "widths": [Experiment(dataset=datasets[0], network=one, seed=seed, **replaced(CAPACITY, common | {
+            "stages": stages})) for one in networks for seed in _seeds(seeds)],
+        "intensity": [Experiment(dataset=dataset, network=network or CONNECTED["v1"], seed=seed, stages=[0],
+                                 also=["intensity"], **common) for dataset in datasets for seed in _seeds(seeds)],
+        **{name: long_training(setting=version, beside=False, datasets=datasets, seeds=seeds, **own)[version]
+           for name, version in (("all images", "v1"), ("few images", "v3"))},
+        "rates": at_equal_loss(setting="v1", beside=False, seeds=seeds, **rates)["v1"],
+    }
+
+
 def architectures(*, convolutional, connected, seeds, first_stages, max_steps, **settings):
     """Convolutional and fully connected networks at equal loss. The first network's runs are those of Figure 6."""
     own = {network: {"stages": [0], "max_steps": max_steps} for network in convolutional + connected}
@@ -122,6 +137,7 @@ FIGURES = {
     "fig10_domain_size": at_equal_loss,
     "architectures": architectures,
     "float32": rounding,
+    "from_the_text": from_the_text,
     "probe_images": probe_images,
 }
 

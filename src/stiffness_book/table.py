@@ -96,6 +96,12 @@ QUANTITIES = {
     **{f"{name}_stiff_domain_size_sign": Quantity(
         f"`stiff_domain_size_sign` by the {name.upper()} distance, over its mean", (0, inf), ("space",), True, name)
        for name in OTHER_DISTANCES},
+    **{f"{summary}_sign_intensity": Quantity(
+        "the summary with every pixel of a probe image replaced by the image's mean intensity", STIFFNESS,
+        setting="intensity") for summary in SUMMARIES},
+    "intensity_probe_accuracy": Quantity(
+        "of a logistic regression from the mean intensity to the class, fitted on the fixed set of training examples, "
+        "on the validation split", (0, 1), setting="intensity"),
     "diverged": Quantity("1, at the step at which something was found not to be finite; the run ended there", (1, 1)),
 }
 

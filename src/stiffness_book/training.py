@@ -8,8 +8,11 @@ import keras
 import numpy as np
 import pandas as pd
 import tensorflow as tf
+from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import pairwise_distances
 from sklearn.metrics.pairwise import cosine_distances
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 from tqdm import tqdm
 
 from stiffness import measures
@@ -175,6 +178,8 @@ class StageRecorder(StiffnessCallback):
             rows += self.gram_rows(gram.products)
         if self.trained is not None:
             rows += self.regime_rows()
+        if "intensity" in self.also:
+            rows += self.intensity_rows()
         if self.nested:
             x, y = self.x[self.nested[0]], self.y[self.nested[0]]
             for arithmetic in self.arithmetics:
@@ -222,6 +227,18 @@ class StageRecorder(StiffnessCallback):
                 rows += [{"quantity": f"within_class_{kind}_{regime}", "value": measures.within_class(C)},
                          {"quantity": f"between_classes_{kind}_{regime}", "value": measures.between_classes(C)}]
         return rows
+
+    def intensity_rows(self):
+        """What the mean intensity of an image alone gives: stiffness, and the accuracy of a linear probe."""
+        sign = gradient_gram(self.model, np.ones_like(self.x) * _intensity(self.x), self.y).sign()
+        C = measures.class_stiffness(sign, self.labels, num_classes=self.num_classes)
+        train, validation = self.splits["train"], self.splits["validation"]
+        probe = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
+        probe.fit(_intensity(train.inputs).reshape(-1, 1), train.labels)
+        accuracy = probe.score(_intensity(validation.inputs).reshape(-1, 1), validation.labels)
+        return [{"quantity": "within_class_sign_intensity", "value": measures.within_class(C)},
+                {"quantity": "between_classes_sign_intensity", "value": measures.between_classes(C)},
+                {"quantity": "intensity_probe_accuracy", "value": accuracy}]
 
     def nested_rows(self, name, s, *, with_self=False):
         """Class stiffness on the nested probe sets from that of the largest of them."""
@@ -364,6 +381,11 @@ def _evaluation(model):
         return loss / len(split), hits / len(split)
 
     return evaluate
+
+
+def _intensity(images):
+    """The mean over all pixels and channels, (n, 1, 1, 1)."""
+    return images.mean(axis=(1, 2, 3), keepdims=True)
 
 
 def _distances(vectors):

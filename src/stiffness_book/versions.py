@@ -46,6 +46,9 @@ VERSIONS = {
         "v3": {**_THIRD_RATES, "learning_rates": (3e-5, 8e-5, 2e-4, 5e-4, 1.2e-3, 3e-3)},
     },
 }
+# what the text of the first version says beside its figures
+CAPACITY = {"stages": (0, 1825, 9125, 20_000), "stage_losses": (0.177, 0.1, 0.056, 0.017), "check_every": 25,
+            "max_steps": 20_000}
 # other training with the first version's network, beside its long one
 ROUNDING = {
     "all images": _LONG,

@@ -144,6 +144,22 @@ def test_summaries_of_the_gram_matrix(measured):
         assert values[f"gram_{name}"] == pytest.approx(value, rel=1e-4), name
 
 
+def test_what_mean_intensity_alone_gives(measured):
+    model, probe, trained, table = measured
+    flat = np.stack([np.full_like(image, image.mean()) for image in probe.inputs])
+    C = class_stiffness(gradient_gram(model, flat, probe.labels, method="jacobian").sign(), probe.labels)
+    values = table.set_index("quantity")["value"]
+    assert values["within_class_sign_intensity"] == pytest.approx(within_class(C), abs=1e-3)
+    assert values["between_classes_sign_intensity"] == pytest.approx(between_classes(C), abs=1e-3)
+    digits = data.standardise(data.load("digits"))
+    seen, new = ([image.mean() for image in images] for images in (trained.inputs, digits.validation.inputs))
+    edges = np.quantile(seen, np.linspace(0, 1, 9)[1:-1])  # the best guess in each of eight ranges of intensity
+    guess = [np.bincount(trained.labels[np.digitize(seen, edges) == b]).argmax() for b in range(8)]
+    by_ranges = np.mean(np.array(guess)[np.digitize(new, edges)] == digits.validation.labels)
+    assert values["intensity_probe_accuracy"] == pytest.approx(by_ranges, abs=0.05)
+    assert values["intensity_probe_accuracy"] > 0.12
+
+
 @pytest.mark.parametrize("name, order", [("l1", 1), ("l2", 2)])
 def test_other_distances(measured, name, order):
     model, probe, _, table = measured
@@ -169,7 +185,8 @@ def test_a_run_has_what_its_settings_ask_for_and_no_more(results_folder):
     plain = Experiment(**RUN.settings() | {"nested_probes": (), "arithmetics": (), "also": ()})
     assert plain.address != RUN.address
     table = sweep.compute(plain, progress=False)
-    assert not any(name.startswith(("nested", "gram", "l1", "l2")) or name.endswith(REGIMES)
+    assert not any(name.startswith(("nested", "gram", "l1", "l2", "intensity"))
+                   or name.endswith((*REGIMES, "intensity"))
                    for name in set(table["quantity"]))
     assert store.stored(plain) is not None
     sweep.compute(RUN, progress=False)

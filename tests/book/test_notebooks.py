@@ -118,6 +118,14 @@ def test_failing_notebook_is_named_with_its_cell(tmp_path):
         execute(source)
 
 
+def test_a_chart_that_cannot_be_shown_fails_its_notebook(tmp_path):
+    source = tmp_path / "broken.py"
+    code = "# %%\nclass Broken:\n    def _repr_mimebundle_(self, **_):\n        return 1 / 0\n\ndisplay(Broken())\n"
+    source.write_text(code, encoding="utf-8")
+    with pytest.raises(NotebookError, match=r"broken\.py, cell 1:\nZeroDivisionError"):
+        execute(source)
+
+
 @pytest.fixture(scope="module")
 def shared_results(tmp_path_factory):
     """One folder for all notebooks, as in `make quick`: runs that several of them draw are computed once."""

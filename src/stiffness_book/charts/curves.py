@@ -82,6 +82,16 @@ def block_evolution(tested, *, title, table=None):
     return _labelled(tested, labels, (-2, 2), what, title, (0, ""), table)
 
 
+def domain_evolution(sizes, *, title):
+    """The size of the stiff domain in each space through training. sizes: as from `summaries.domain_sizes`; those that
+    are not finite are left out, and told."""
+    what = "size of the stiff domain (1 − cosine)"
+    rows = sizes[sizes["quantity"] == "stiff_domain_size_sign"]
+    if rows.empty:
+        return no_data(title, _lines(what))
+    return _labelled(rows, rows["space"], (0, 2), what, title, None, None)
+
+
 def agreement_evolution(agreement, *, title, table=None):
     """How well clusters found in the matrix agree with the super-classes, through training.
 

@@ -19,6 +19,7 @@ GREY = "#888888"  # reference lines, legend symbols, unknown cells; legible on w
 PAPER = "#d1660f"  # the paper’s curve where colours say something else; legible on white and on black
 FIRST_GRADIENT, SECOND_GRADIENT, STEP = "#1f77b4", "#d1660f", "#6b7280"  # the arrows of Figure 1
 
+MAX_ROWS = 10_000  # of a chart: the matrix of ten classes at 28 stages, by sign and by cosine, has 5,600
 PAGE_WIDTH = 560  # of the picture of a chart that fills its page
 # SVG rather than canvas: style sheets (dark mode), screen readers and tests can reach the marks.
 EMBED_OPTIONS = {"actions": False, "renderer": "svg"}
@@ -113,3 +114,4 @@ def enable() -> None:
     alt.renderers.register("stiffness", render)
     alt.renderers.enable("stiffness")
     alt.theme.enable("stiffness")
+    alt.data_transformers.enable("default", max_rows=MAX_ROWS)

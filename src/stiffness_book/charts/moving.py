@@ -11,7 +11,8 @@ from stiffness_book.words import signed
 
 # ColorBrewer's RdBu, the scheme of STIFFNESS_SCALE, from -1 to 1
 STOPS = ("67001f", "b2182b", "d6604d", "f4a582", "fddbc7", "f7f7f7", "d1e5f0", "92c5de", "4393c3", "2166ac", "053061")
-SECONDS = 1.1  # that a stage is shown
+SECONDS = 1.1  # that a stage is shown, or less
+LASTS = 16  # seconds of all stages at the most
 
 # The button plays the stages; the slider shows one. It plays by itself once, unless the reader wants no motion.
 PLAYER = """
@@ -54,6 +55,7 @@ def moving_matrix(matrices, *, of, id="moving-matrix"):
         colours.append("".join(map(_colour, C.ravel())))
         captions.append([after(step).capitalize(), f"within a class {signed(C[own].mean())}",
                          f"between classes {signed(C[~own].mean())}"])
+    seconds = min(SECONDS, round(LASTS / len(steps), 2))
     data = json.dumps({"colours": colours, "captions": captions}, separators=(",", ":")).replace("<", "\\u003c")
     labels = [escape(name) for name in names]
     rows = [f"<b></b>{''.join(f'<b>{label}</b>' for label in labels)}"]
@@ -71,7 +73,7 @@ def moving_matrix(matrices, *, of, id="moving-matrix"):
         f'{",".join(f"#{stop}" for stop in STOPS)})"></i><span>+1, helps</span></div>',
     ]
     return (f'<figure class="moving-matrix" id="{id}" style="--classes:{len(names)}">{"".join(parts)}</figure>'
-            f"<script>{PLAYER % {'id': id, 'data': data, 'seconds': SECONDS}}</script>")
+            f"<script>{PLAYER % {'id': id, 'data': data, 'seconds': seconds}}</script>")
 
 
 def _colour(value):

@@ -104,6 +104,10 @@ def execute(source: Path) -> nbformat.NotebookNode:
             on_cell_start=on_cell_start,
             coalesce_streams=True,  # or what a busy machine prints would be split at random
         ).execute(stderr=subprocess.DEVNULL)  # TensorFlow's log of its start; what cells print is kept
+    for number, cell in enumerate(notebook.cells, start=1):
+        for output in cell.get("outputs", []):
+            if output.output_type == "error":  # of a chart that could not be shown: the cell itself goes on
+                raise NotebookError(f"{source.name}, cell {number}:\n{output.ename}: {output.evalue}")
     notebook.metadata.get("language_info", {}).pop("version", None)  # of the Python that happened to run it
     return notebook
 
