@@ -62,6 +62,13 @@ def sizes(by):
     return summaries.medians(made[made["quantity"] == "stiff_domain_size_sign"], by)
 
 
+def sizes_by_step():
+    made = summaries.domain_sizes(spaces(lambda *_: 0.5, lambda *_: 0.3))
+    made = made[(made["quantity"] == "stiff_domain_size_sign") & (made["dataset"] == "a")]
+    return pd.concat([made.drop(columns="distance").assign(step=step, value=made["value"] + step / 1000)
+                      for step in (0, 10, 100)], ignore_index=True)
+
+
 def stops():
     return summaries.stops(rates(), {"a": LOSSES, "b": LOSSES})
 
@@ -92,6 +99,7 @@ CHARTS = {
     "loss_evolution": (run, "value", lambda rows: charts.loss_evolution(rows, title="t", mark=(10, "onset"))),
     "loss_evolution, linear": (run, "value", lambda rows: charts.loss_evolution(rows, title="t", guessing=2.3)),
     "block_evolution": (block_differences, "value", lambda rows: charts.block_evolution(rows, title="t")),
+    "domain_evolution": (sizes_by_step, "value", lambda rows: charts.domain_evolution(rows, title="t")),
     "agreement_evolution": (agreement, "value", lambda rows: charts.agreement_evolution(rows, title="t")),
     "matrix_panels": (matrices, "mean", lambda rows: charts.matrix_panels(
         rows, sorted(set(rows.get("step", [])))[:2], "sign", title="t", of="a network")),

@@ -86,9 +86,9 @@ def domain_evolution(sizes, *, title):
     """The size of the stiff domain in each space through training. sizes: as from `summaries.domain_sizes`; those that
     are not finite are left out, and told."""
     what = "size of the stiff domain (1 − cosine)"
-    rows = sizes[sizes["quantity"] == "stiff_domain_size_sign"]
-    if rows.empty:
+    if sizes.empty:
         return no_data(title, _lines(what))
+    rows = sizes[sizes["quantity"] == "stiff_domain_size_sign"]
     return _labelled(rows, rows["space"], (0, 2), what, title, None, None)
 
 
