@@ -69,7 +69,7 @@ page.show(chart, "Chart 2", "Stiffness between classes of the same networks.")
 # ## The differences
 #
 # The stiffness of each convolutional network minus that of the fully connected network of the same version of the
-# paper, with Welch's 95 % intervals. To the right of the dashed line the convolutional network is the stiffer one.
+# paper, with Welch's 95 % intervals. To the right of the dotted line the convolutional network is the stiffer one.
 
 # %% tags=["hide-input"]
 differences = summaries.network_differences(table, pairs)
@@ -108,8 +108,8 @@ page.say(
 # ## One pair of images
 #
 # What is measured, on two handwritten digits and the first convolutional network before training: `gradient_gram` gives
-# the inner product of the two loss gradients, and its sign and cosine are the stiffness of the pair. Below it stands
-# the definition, with `tf.GradientTape`.
+# the inner product of the two loss gradients, and its sign and cosine are the stiffness of the pair. Then comes
+# the same by definition, with `tf.GradientTape`.
 
 # %%
 import keras
@@ -132,7 +132,7 @@ print(f"definition: product {product:.2f}, sign {np.sign(product):+.0f}, cosine 
 # %% [markdown]
 # ## The runs
 #
-# The first folded cell above contains this page's parameters. The runs of the first convolutional network are those of
+# *Parameters*, near the top, contains this page's parameters. The runs of the first convolutional network are those of
 # [Figure 6](fig06_class_stiffness_cifar10.ipynb).
 
 # %% tags=["hide-input"]

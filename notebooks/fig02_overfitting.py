@@ -144,8 +144,8 @@ for version in list(versions)[1:]:
 # ## One pair of images
 #
 # What is measured, on two handwritten digits and this page's network before training: `gradient_gram` gives the inner
-# product of the two loss gradients, and its sign and cosine are the stiffness of the pair. Below it stands the
-# definition, with `tf.GradientTape`.
+# product of the two loss gradients, and its sign and cosine are the stiffness of the pair. Then comes the
+# same by definition, with `tf.GradientTape`.
 
 # %%
 import keras
@@ -168,7 +168,7 @@ print(f"definition: product {product:.2f}, sign {np.sign(product):+.0f}, cosine 
 # %% [markdown]
 # ## The runs
 #
-# The first folded cell above contains this page's parameters. More training examples delay the onset:
+# *Parameters*, near the top, contains this page's parameters. More training examples delay the onset:
 #
 # ```sh
 # papermill notebooks/fig02_overfitting.ipynb out.ipynb -p setting v3 -p beside false -p train_size 5000

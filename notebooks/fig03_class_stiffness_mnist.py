@@ -119,8 +119,8 @@ page.front("between-classes", texts.help_between_classes(figure.dataset, figure.
 # ## One pair of images
 #
 # What is measured, on two handwritten digits and this page's network before training: `gradient_gram` gives the inner
-# product of the two loss gradients, and its sign and cosine are the stiffness of the pair. Below it stands the
-# definition, with `tf.GradientTape`.
+# product of the two loss gradients, and its sign and cosine are the stiffness of the pair. Then comes the
+# same by definition, with `tf.GradientTape`.
 
 # %%
 import keras
@@ -143,7 +143,7 @@ print(f"definition: product {product:.2f}, sign {np.sign(product):+.0f}, cosine 
 # %% [markdown]
 # ## The runs
 #
-# The first folded cell above contains this page's parameters. With other values, the same page is drawn again:
+# *Parameters*, near the top, contains this page's parameters. With other values, the same page is drawn again:
 #
 # ```sh
 # papermill notebooks/fig03_class_stiffness_mnist.ipynb out.ipynb -p setting v3 -p beside false -p learning_rate 0.01

@@ -79,7 +79,7 @@ page.show(figure.slider(), "Figure 4b",
 page.show(figure.stiffness(), "Figure 4c", "Stiffness within and between classes through training.")
 
 # %% [markdown]
-# The training loss is computed with the permuted labels, the validation loss with the true ones. The dashed line is the
+# The training loss is computed with the permuted labels, the validation loss with the true ones. The dotted line is the
 # loss of a network that gives every class the same probability for every image.
 
 # %% tags=["hide-input"]
@@ -122,8 +122,8 @@ for other in others:
 # ## One pair of images
 #
 # What is measured, on two handwritten digits and this page's network before training: `gradient_gram` gives the inner
-# product of the two loss gradients, and its sign and cosine are the stiffness of the pair. Below it stands the
-# definition, with `tf.GradientTape`.
+# product of the two loss gradients, and its sign and cosine are the stiffness of the pair. Then comes the
+# same by definition, with `tf.GradientTape`.
 
 # %%
 import keras
@@ -149,7 +149,7 @@ print(f"if the second image is labelled as the first: sign {wrong.sign()[0, 1]:.
 # %% [markdown]
 # ## The runs
 #
-# The first folded cell above contains this page's parameters.
+# *Parameters*, near the top, contains this page's parameters.
 
 # %% tags=["hide-input"]
 page.say(texts.protocol(4, figure.provenance))

@@ -107,8 +107,8 @@ page.say(texts.harmful_pairs(figure.matrices, figure.last))
 # ## One pair of images
 #
 # What is measured, on two handwritten digits and this page's network before training: `gradient_gram` gives the inner
-# product of the two loss gradients, and its sign and cosine are the stiffness of the pair. Below it stands the
-# definition, with `tf.GradientTape`.
+# product of the two loss gradients, and its sign and cosine are the stiffness of the pair. Then comes the
+# same by definition, with `tf.GradientTape`.
 
 # %%
 import keras
@@ -131,7 +131,7 @@ print(f"definition: product {product:.2f}, sign {np.sign(product):+.0f}, cosine 
 # %% [markdown]
 # ## The runs
 #
-# The first folded cell above contains this page's parameters.
+# *Parameters*, near the top, contains this page's parameters.
 
 # %% tags=["hide-input"]
 page.say(texts.protocol(5, figure.provenance))

@@ -44,7 +44,7 @@ verdicts = [claims.within_class_positive(figure.table, figure.shown),
 page.answer(texts.help_between_classes(figure.dataset, figure.table), *verdicts)
 
 # %% [markdown]
-# ## Four stages side by side
+# ## Stages side by side
 #
 # Blue is positive, red negative, in the colours of the other figures.
 
@@ -95,8 +95,8 @@ page.say(
 # ## One pair of images
 #
 # What is measured, on two handwritten digits and this page's network before training: `gradient_gram` gives the inner
-# product of the two loss gradients, and its sign and cosine are the stiffness of the pair. Below it stands the
-# definition, with `tf.GradientTape`.
+# product of the two loss gradients, and its sign and cosine are the stiffness of the pair. Then comes the
+# same by definition, with `tf.GradientTape`.
 
 # %%
 import keras
@@ -119,7 +119,7 @@ print(f"definition: product {product:.2f}, sign {np.sign(product):+.0f}, cosine 
 # %% [markdown]
 # ## The runs
 #
-# The first folded cell above contains this page's parameters.
+# *Parameters*, near the top, contains this page's parameters.
 
 # %% tags=["hide-input"]
 page.say(texts.protocol(6, figure.provenance))

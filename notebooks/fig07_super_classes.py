@@ -137,8 +137,8 @@ page.say(texts.strongest_super_classes(by_sign, matrices, super_classes, agreeme
 # ## One pair of images
 #
 # What is measured, on two handwritten digits and this page's network before training: `gradient_gram` gives the inner
-# product of the two loss gradients, and its sign and cosine are the stiffness of the pair. Below it stands the
-# definition, with `tf.GradientTape`.
+# product of the two loss gradients, and its sign and cosine are the stiffness of the pair. Then comes the
+# same by definition, with `tf.GradientTape`.
 
 # %%
 import keras
@@ -161,7 +161,7 @@ print(f"definition: product {product:.2f}, sign {np.sign(product):+.0f}, cosine 
 # %% [markdown]
 # ## The runs
 #
-# The first folded cell above contains this page's parameters. Which super-classes count as living is defined in
+# *Parameters*, near the top, contains this page's parameters. Which super-classes count as living is defined in
 # `stiffness_book.blocks.LIVING`; the 20 super-classes themselves are those of Krizhevsky,
 # *Learning multiple layers of features from tiny images* (2009).
 

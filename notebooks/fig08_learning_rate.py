@@ -101,8 +101,8 @@ for version in list(versions)[1:]:
 # ## One pair of images
 #
 # What is measured, on two handwritten digits and this page's network before training: `gradient_gram` gives the inner
-# product of the two loss gradients, and its sign and cosine are the stiffness of the pair. Below it stands the
-# definition, with `tf.GradientTape`.
+# product of the two loss gradients, and its sign and cosine are the stiffness of the pair. Then comes the
+# same by definition, with `tf.GradientTape`.
 
 # %%
 import keras
@@ -125,7 +125,7 @@ print(f"definition: product {product:.2f}, sign {np.sign(product):+.0f}, cosine 
 # %% [markdown]
 # ## The runs
 #
-# The first folded cell above contains this page's parameters. [Figure 9](fig09_distance.ipynb) and
+# *Parameters*, near the top, contains this page's parameters. [Figure 9](fig09_distance.ipynb) and
 # [Figure 10](fig10_domain_size.ipynb) use the same runs.
 
 # %% tags=["hide-input"]

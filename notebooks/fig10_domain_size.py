@@ -138,8 +138,8 @@ for version in list(versions)[1:]:
 # ## One pair of images
 #
 # What is measured, on two handwritten digits and this page's network before training: `gradient_gram` gives the inner
-# product of the two loss gradients, and its sign and cosine are the stiffness of the pair. Below it stands the
-# definition, with `tf.GradientTape`.
+# product of the two loss gradients, and its sign and cosine are the stiffness of the pair. Then comes the
+# same by definition, with `tf.GradientTape`.
 
 # %%
 import keras
@@ -165,7 +165,7 @@ print(f"distance of the two images in input space: {distance:.2f}")
 # %% [markdown]
 # ## The runs
 #
-# The first folded cell above contains this page's parameters. The runs are those of
+# *Parameters*, near the top, contains this page's parameters. The runs are those of
 # [Figure 8](fig08_learning_rate.ipynb).
 
 # %% tags=["hide-input"]

@@ -13,14 +13,14 @@
 # %% [markdown]
 # # How many images are enough?
 #
-# **What this page shows.** Stiffness is measured on a small sample, the *probe set*: 500 validation images where there
-# are 10 classes, 3,000 where there are 100. The authors of the paper state that this is enough (C12b), without showing
-# how they know. Other images would have given other numbers: how different would they be?
+# **What this page shows.** Stiffness is measured on a small sample, the *probe set*: here 500 validation images where
+# there are 10 classes, 3,000 where there are 100, as in the third version of the paper. The first version speaks of
+# about 150 and 1,000. Its authors state that this is enough (C12a, C12b), without showing how they know. Other images
+# would have given other numbers: how different would they be?
 
 # %% tags=["parameters", "hide-input"] mystnb={"code_prompt_show": "Parameters", "code_prompt_hide": "Parameters"}
-data_sets: dict = {  # for each: network, number of runs (seeds 0, 1, ...), probe images, steps at which to measure
-    "mnist": {"network": "fc-500-300-100", "seeds": 5, "probe_size": 500,
-              "stages": [0, 10, 30, 100, 300, 1000, 3000, 6000, 10000, 20000, 40000]},
+data_sets: dict = {  # for each: number of runs (seeds 0, 1, ...), probe images, and network and steps or a figure's
+    "mnist": {"like": "class stiffness", "seeds": 5, "probe_size": 500},  # the runs of Figure 3
     "cifar100": {"network": "cnn-32-64-128-256", "seeds": 3, "probe_size": 3000,
                  "stages": [0, 100, 300, 1000, 2000, 4000, 9000]},
 }
@@ -90,8 +90,8 @@ page.say(
 # ## One pair of images
 #
 # What is measured, on two handwritten digits and the network of Figure 3 before training: `gradient_gram` gives the
-# inner product of the two loss gradients, and its sign and cosine are the stiffness of the pair. Below it stands the
-# definition, with `tf.GradientTape`.
+# inner product of the two loss gradients, and its sign and cosine are the stiffness of the pair. Then comes the
+# same by definition, with `tf.GradientTape`.
 
 # %%
 import keras
@@ -100,7 +100,7 @@ import tensorflow as tf
 
 from stiffness import gradient_gram
 
-model, x, y = page.two_images(next(iter(data_sets.values()))["network"])
+model, x, y = page.two_images(next(iter(experiments.values()))[0].network)
 gram = gradient_gram(model, x, y)
 print(f"library:    product {gram.products[0, 1]:.2f}, sign {gram.sign()[0, 1]:+.0f}, cosine {gram.cosine()[0, 1]:.2f}")
 
@@ -114,7 +114,7 @@ print(f"definition: product {product:.2f}, sign {np.sign(product):+.0f}, cosine 
 # %% [markdown]
 # ## The runs
 #
-# The first folded cell above contains this page's parameters.
+# *Parameters*, near the top, contains this page's parameters.
 
 # %% tags=["hide-input"]
 for provenance in provenances.values():

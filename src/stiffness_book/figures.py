@@ -10,7 +10,7 @@ import ast
 import jupytext
 
 from stiffness_book.experiment import Experiment
-from stiffness_book.versions import CAPACITY, CONNECTED, ROUNDING, replaced, settings_of
+from stiffness_book.versions import CAPACITY, CONNECTED, ROUNDING, VERSIONS, replaced, settings_of
 from stiffness_book.words import named
 
 
@@ -119,10 +119,16 @@ def architectures(*, convolutional, connected, seeds, first_stages, max_steps, *
 
 
 def probe_images(*, data_sets):
-    """For each data set the runs of another figure, for the statistical error of their probe sets."""
-    return {name: [Experiment(dataset=name, seed=seed, **{key: own[key] for key in own if key != "seeds"})
-                   for seed in _seeds(own["seeds"])]
-            for name, own in data_sets.items()}
+    """For each data set the runs of another figure, for the statistical error of their probe sets.
+
+    like: a kind of figure of `versions.VERSIONS`, whose settings of the first version those given replace.
+    """
+    found = {}
+    for name, own in data_sets.items():
+        given = {key: value for key, value in own.items() if key not in ("seeds", "like")}
+        settings = replaced(VERSIONS[own["like"]]["v1"], given) if "like" in own else given
+        found[name] = [Experiment(dataset=name, seed=seed, **settings) for seed in _seeds(own["seeds"])]
+    return found
 
 
 FIGURES = {

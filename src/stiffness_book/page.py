@@ -96,7 +96,7 @@ def summary(provenance):
         "commit": ", ".join(sorted({commit[:12] for commit in provenance["commit"]}))
         + (", with changes" if provenance["dirty"].any() else ""),
     }
-    say(f"| the runs | on {' and '.join(sizes)} |\n|---|---|\n"
+    say(f"| runs | {facts.pop('network')}, on {' and '.join(sizes)} |\n|---|---|\n"
         + "\n".join(f"| {name} | {fact} |" for name, fact in facts.items()))
 
 

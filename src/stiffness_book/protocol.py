@@ -3,6 +3,7 @@
 What is marked as inferred follows from the numbers in the paper's pictures (`stiffness_book.pictures`).
 """
 
+from stiffness_book.experiment import Experiment
 from stiffness_book.versions import CONNECTED
 from stiffness_book.words import name_of
 
@@ -18,7 +19,8 @@ def protocol(number, provenance, *, rates=None, losses=None):
 
     rates, losses: in words, where runs are compared at several. Facts of the runs are read from their provenance.
     """
-    settings, first = list(provenance["settings"]), provenance.iloc[0]
+    default, first = Experiment().settings(), provenance.iloc[0]
+    settings = [default | own for own in provenance["settings"]]  # a run may be older than some of the settings
     own = settings[0]
     datasets = {one["dataset"]: sizes["train"] for one, sizes in zip(settings, provenance["split_sizes"])}
     rows = [["network", _network(number), _layers(own["network"]),

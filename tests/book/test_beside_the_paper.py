@@ -116,7 +116,9 @@ def test_the_protocol_says_what_differs(number):
     assert rows["runs"][1] == "3" and "500, in which 150 are nested" in rows["probe images"][1]
     assert ("58,000" in rows["training images, MNIST"][0]) and rows["training images, MNIST"][1] == "60,000"
     assert (rows["network"][2] == "") and ("measured at training loss" in rows) == bool(rates)
-    third = protocol.protocol(number, provenance(Experiment()), **rates)
+    older = provenance(Experiment())
+    del older["settings"][0]["nested_probes"]  # as in a file that was stored before there was such a setting
+    third = protocol.protocol(number, older, **rates)
     assert third[0][3] == "the third version's network"
 
 

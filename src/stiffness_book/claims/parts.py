@@ -88,7 +88,7 @@ class Part:
                 "fails" if low > self.size or high < -self.size else "undecided")
         if (low > 0 if excludes_none is None else excludes_none) and mean >= self.size:
             return "holds"
-        if high < 0 and mean <= -self.size:
+        if self.size > 0 and high < 0 and mean <= -self.size:  # a threshold that is missed has no reverse
             return "reverse"
         return "fails" if high < self.size else "undecided"
 
