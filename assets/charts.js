@@ -128,6 +128,7 @@
       for (const panel of spec.concat ?? [spec]) panel.width = panel.height = narrow.size;
       if (spec.concat) {
         spec.columns = narrow.columns;
+        if (narrow.order) spec.concat = narrow.order.map(place => spec.concat[place]);
         for (const panel of spec.concat) panel.title = { text: panel.title, fontSize: 12 };
       } else {
         spec.layer = spec.layer.filter(part => part.name !== narrow.without);

@@ -41,9 +41,9 @@ from stiffness_book.class_figure import ClassFigure
 parameters = page.start()
 versions = figures.permuted_labels(**parameters)
 figure, *others, memorising = [
-    ClassFigure.of(4, experiments, note="permuted labels",
-                   details=f" with {permuted_fraction:.0%} of the labels permuted")
-    for experiments in versions.values()]
+    ClassFigure.of(4, experiments, details=f" with {permuted_fraction:.0%} of the labels permuted",
+                   note=f"permuted labels, {'few images' if version == 'memorising' else f'network of {version}'}")
+    for version, experiments in versions.items()]
 verdict = claims.permuted_labels_negative(figure.table, figure.shown)
 page.answer(texts.help_between_classes(f"{figure.dataset} with permuted labels", figure.table), verdict)
 

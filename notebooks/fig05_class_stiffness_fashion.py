@@ -37,7 +37,8 @@ from stiffness_book.class_figure import ClassFigure
 
 parameters = page.start()
 versions = figures.class_stiffness(**parameters)
-figure, *others = [ClassFigure.of(5, experiments) for experiments in versions.values()]
+figure, *others = [ClassFigure.of(5, experiments, note=f"network of {version}")
+                   for version, experiments in versions.items()]
 verdicts = [claims.within_class_positive(figure.table, figure.shown),
             claims.between_classes_grows(figure.table, figure.shown)]
 page.answer(texts.help_between_classes(figure.dataset, figure.table), *verdicts)

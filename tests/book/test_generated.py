@@ -43,4 +43,4 @@ def test_every_verdict_is_counted_once():
     assert set(found.values()) <= set(generated.SAID)
     assert f"{len(found)} verdicts" in told
     for name, count in Counter(found.values()).items():
-        assert f"{count} {generated.SAID[name]}" in told
+        assert f"{count} {generated.SAID[name].partition('?')[0]}" in told

@@ -103,6 +103,7 @@ def test_matrices_beside_each_other_and_their_agreement_in_words():
     chart = charts.matrices_beside({f"{images:,} images": both for images, both in pairs.items()}, names, title="t",
                                    of="a network").to_dict()
     assert len(chart["concat"]) == 8 and chart["columns"] == 4
+    assert chart["usermeta"]["narrow"]["order"] == [0, 4, 1, 5, 2, 6, 3, 7]
     assert "754,208 images, the paper: 1.00 within classes, -1.00 between them" in chart["description"]
     assert "no data" in charts.matrices_beside({}, names, title="t", of="a network").to_dict()["description"]
     stacks = {images: (np.stack([one, -one]), C) for images, (one, C) in pairs.items()}

@@ -71,8 +71,9 @@ def matrices_beside(pairs, class_names, *, title, of):
             own = np.eye(len(C), dtype=bool)
             told.append(f"{stage}, {name}: {C[own].mean():.2f} within classes, {C[~own].mean():.2f} between them")
         rows += panels
+    order = [place + row for place in range(len(pairs)) for row in (0, len(pairs))]  # each of ours beside the paper's
     return alt.concat(*rows, columns=len(pairs), spacing=12).resolve_scale(color="shared").properties(
-        usermeta={"narrow": {"columns": 2, "size": 128}}, title=title,
+        usermeta={"narrow": {"columns": 2, "size": 128, "order": order}}, title=title,
         description=f"Heat maps of the class stiffness matrix of {of}, above those of the paper. {'; '.join(told)}.")
 
 

@@ -13,9 +13,9 @@ from stiffness_book.publish.repository import ROOT, git, repository
 MARKER = re.compile(r"^<!-- generated: (.+) -->$", re.MULTILINE)
 VERDICT = re.compile(r'<span class="verdict [\w-]+">([\w ]+)</span>')
 
-# The verdicts in the order in which they are counted, in words.
+# The verdicts in the order in which they are counted, in words; "?" is the ending of a plural.
 SAID = {"reproduced": "reproduced", "partly": "reproduced in part", "not reproduced": "not reproduced",
-        "opposite": "the opposite of what was claimed", "undecided": "undecided", "answered": "answered (questions)",
+        "opposite": "the opposite of what was claimed", "undecided": "undecided", "answered": "question? answered",
         "not measured": "not measured yet"}
 
 # Name of the part: the function of the folder of executed notebooks that returns its Markdown.
@@ -67,7 +67,8 @@ def scorecard(_):
 def counted_verdicts(notebooks):
     """How many verdicts there are of each kind, in a sentence."""
     counts = Counter(verdicts(notebooks).values())
-    told = [f"{counts[word]} {said}" for word, said in SAID.items() if word in counts]
+    told = [f"{counts[word]} {said.replace('?', 's' * (counts[word] > 1))}" for word, said in SAID.items()
+            if word in counts]
     kinds = " and ".join(filter(None, [", ".join(told[:-1]), told[-1]]))
     return f"**{counts.total()} verdicts on the papers' claims: {kinds}.**"
 

@@ -21,10 +21,10 @@ def width_and_stiffness(table, networks):
         cells = at_last[(at_last["quantity"] == "class_stiffness_sign") & (at_last["class_a"] < at_last["class_b"])]
         positive = (cells["value"] > 0).groupby(cells["seed"]).mean()
         before = own[own["target_loss"].isna() & (own["step"] == 0)]
-        rows.append([network, *(_mean(at_last, name, form) for name, form in (
-            ("train_loss", "{:.3f}".format), ("validation_accuracy", percent))),
-            _mean(before, "between_classes_sign", signed), _mean(at_last, "between_classes_sign", signed),
-            interval(_interval(positive), percent)])
+        rows.append([network, _mean(at_last, "train_loss", "{:.3f}".format, (0, np.inf)),
+                     _mean(at_last, "validation_accuracy", percent, (0, 1)),
+                     *(_mean(stage, "between_classes_sign") for stage in (before, at_last)),
+                     interval(_interval(positive, (0, 1)), percent)])
     return as_table(["network", "training loss", "validation accuracy", "between classes, at initialisation",
                      f"after {last:,} steps", "positive class pairs then"], rows)
 
@@ -36,7 +36,7 @@ def does_it_take_capacity(table, networks):
     for network in networks:
         values = summaries.at_seeds(table[(table["network"] == network) & table["target_loss"].isna()],
                                     "between_classes_sign", last)
-        found[network] = _interval(values)
+        found[network] = _interval(values, STIFFNESS)
     positive = [network for network, one in found.items() if one["low"] > 0]
     return (f"After {last:,} steps stiffness between classes is positive, by its interval over runs, in "
             f"{len(positive)} of {len(networks)} widths{': ' + ', '.join(positive) if positive else ''}. It is "
@@ -74,8 +74,8 @@ def mean_intensity(table):
     rows = []
     for dataset, own in table.groupby("dataset", sort=False):
         classes = int(own["class_a"].max()) + 1
-        rows.append([dataset, _mean(own, "intensity_probe_accuracy", percent), percent(1 / classes),
-                     *(_mean(own, f"{summary}_sign{of}", signed)
+        rows.append([dataset, _mean(own, "intensity_probe_accuracy", percent, (0, 1)), percent(1 / classes),
+                     *(_mean(own, f"{summary}_sign{of}")
                        for summary in SUMMARIES for of in ("", "_intensity"))])
     return as_table(["data", "accuracy of a linear probe on the mean intensity", "guessing",
                      *(f"{WORDS[summary]}, {of}" for summary in SUMMARIES for of in ("the images", "uniform images"))],
@@ -142,6 +142,6 @@ def _interval(values, bounds=(-np.inf, np.inf)):
     return {"mean": mean, "low": np.clip(low, *bounds), "high": np.clip(high, *bounds)}
 
 
-def _mean(table, quantity, form):
+def _mean(table, quantity, form=signed, bounds=STIFFNESS):
     values = table.loc[table["quantity"] == quantity].groupby("seed")["value"].mean()
-    return interval(_interval(values), form) if len(values) else "–"
+    return interval(_interval(values, bounds), form) if len(values) else "–"
