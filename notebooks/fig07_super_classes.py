@@ -33,7 +33,7 @@ super_classes: list = None  # the super-class of each class; None is the data se
 living: list = None  # the super-classes on one side of the coarsest division; None is CIFAR-100's living ones
 
 # %% tags=["hide-input"]
-from stiffness_book import blocks, charts, claims, figures, page, texts
+from stiffness_book import blocks, charts, claims, figures, page, published, texts
 from stiffness_book.words import name_of
 
 parameters = page.start()
@@ -69,6 +69,24 @@ page.show(chart, "Figure 7a",
           "Class stiffness of all pairs of classes, in an order of your choice, at every measured stage.")
 
 # %% [markdown]
+# ## Beside the paper
+#
+# The paper's Figure 7 has one stage, early in training. Here its matrix and that of this book's runs are averaged over
+# the classes of each two super-classes: on the diagonal over the pairs of different classes of one super-class.
+
+# %% tags=["hide-input"]
+if dataset == published.DATA[7]:
+    images, ours, theirs = blocks.beside_the_paper(table)
+    both = [blocks.of_groups(C, super_classes) for C in (ours.mean(axis=0), theirs)]
+    names = [name.replace("_", " ") for name in sorted(set(super_classes))]
+    chart = charts.matrices_beside({f"{images:,} images": both}, names,
+                                   title=["Super-classes (sign)", name_of(dataset)],
+                                   of=f"the network {network} on {name_of(dataset)}, by super-class")
+    page.show(chart, "Figure 7b",
+              "Stiffness between super-classes: this book's runs above, the paper's matrix below.")
+    page.say(texts.super_classes_beside_the_paper(images, ours, theirs, super_classes))
+
+# %% [markdown]
 # ## What is measured
 #
 # If so, the [class stiffness matrix](../book/theory.md), with the classes of each super-class next to each other, has
@@ -84,7 +102,7 @@ page.show(chart, "Figure 7a",
 # the runs.
 
 # %% tags=["hide-input"]
-page.show(charts.block_evolution(tested, title=["Differences that make blocks", name_of(dataset)]), "Figure 7b",
+page.show(charts.block_evolution(tested, title=["Differences that make blocks", name_of(dataset)]), "Figure 7c",
           "How much stiffer pairs of classes of one group are than other pairs, through training.")
 
 # %% [markdown]
@@ -102,18 +120,18 @@ page.say(texts.block_tests(by_sign))
 # same division, and 0 on average for random ones.
 
 # %% tags=["hide-input"]
-page.show(charts.agreement_evolution(agreement, title="Clusters against super-classes"), "Figure 7c",
+page.show(charts.agreement_evolution(agreement, title="Clusters against super-classes"), "Figure 7d",
           "How well the clusters found in the matrix agree with the super-classes, and what chance would give.")
 
 # %% [markdown]
 # ## The two summaries, and the losses
 
 # %% tags=["hide-input"]
-page.show(charts.stiffness_evolution(table, title=["Stiffness through training", name_of(dataset)]), "Figure 7d",
+page.show(charts.stiffness_evolution(table, title=["Stiffness through training", name_of(dataset)]), "Figure 7e",
           "Stiffness within and between classes through training.")
 
 # %% tags=["hide-input"]
-page.show(charts.loss_evolution(table, title="The losses of the same runs"), "Figure 7e",
+page.show(charts.loss_evolution(table, title="The losses of the same runs"), "Figure 7f",
           "Training and validation loss of the same runs.")
 
 # %% [markdown]
@@ -164,6 +182,9 @@ print(f"definition: product {product:.2f}, sign {np.sign(product):+.0f}, cosine 
 # *Parameters*, near the top, contains this page's parameters. Which super-classes count as living is defined in
 # `stiffness_book.blocks.LIVING`; the 20 super-classes themselves are those of Krizhevsky,
 # *Learning multiple layers of features from tiny images* (2009).
+
+# %% tags=["hide-input"]
+page.say(texts.protocol(7, provenance))
 
 # %% tags=["hide-input"]
 page.summary(provenance)

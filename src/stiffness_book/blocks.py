@@ -8,6 +8,7 @@ import pandas as pd
 from scipy.cluster.hierarchy import fcluster, leaves_list, linkage
 from scipy.spatial.distance import squareform
 
+from stiffness_book import published
 from stiffness_book.summaries import over_seeds
 from stiffness_book.table import KINDS
 
@@ -130,6 +131,25 @@ def by_group(C, groups):
         if len(pairs):
             rows.append((str(group), float(np.nanmean(pairs) - np.nanmean(C[np.ix_(own, ~own)]))))
     return sorted(rows, key=lambda row: -row[1])
+
+
+def of_groups(C, groups):
+    """The mean stiffness over pairs of two classes of two groups, (groups, groups), in alphabetical order; without the
+    pairs of a class with itself. C: (Nc, Nc); groups: (Nc,)."""
+    _, number = np.unique(groups, return_inverse=True)
+    members = np.eye(number.max() + 1)[number].T  # (groups, Nc)
+    apart = ~np.eye(len(C), dtype=bool)
+    with np.errstate(invalid="ignore"):  # 0 / 0 for a group of one class
+        return (members @ np.where(apart, C, 0) @ members.T) / (members @ apart @ members.T)
+
+
+def beside_the_paper(table):
+    """The paper's Figure 7 beside the runs: images seen, those of the runs (runs, Nc, Nc) at the nearest stage, and the
+    paper's (Nc, Nc), by sign."""
+    ((images, theirs),) = published.matrices(7).items()
+    by_run, matrices = matrix_stack(table, "sign")
+    nearest = min(set(by_run["step"]), key=lambda step: abs(step * published.BATCH - images))
+    return images, matrices[(by_run["step"] == nearest).to_numpy()], theirs
 
 
 def arrangements(table, class_names, super_classes, living):

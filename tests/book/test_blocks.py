@@ -8,7 +8,7 @@ import pytest
 from sklearn.metrics import adjusted_rand_score
 from tables import super_class_table, super_classes
 
-from stiffness_book import blocks, claims
+from stiffness_book import blocks, claims, published, texts
 
 GROUPS = np.array(["a", "a", "b", "b", "b", "c", "c"])
 UNITS = np.array([0, 1, 2, 3, 3, 4, 5])  # classes 3 and 4 are one unit of group b
@@ -164,3 +164,24 @@ def test_names_of_found_clusters():
     assert blocks._commonest(["a", "a"]) == ""
 
 
+
+
+def test_means_over_groups_are_over_their_pairs_of_different_classes():
+    rng = np.random.default_rng(0)
+    C, groups = rng.uniform(-1, 1, (5, 5)), ["b", "a", "b", "b", "a"]
+    found = blocks.of_groups(C, groups)
+    assert found[0, 0] == pytest.approx((C[1, 4] + C[4, 1]) / 2)
+    assert found[0, 1] == pytest.approx(np.mean([C[i, j] for i in (1, 4) for j in (0, 2, 3)]))
+    assert found[1, 1] == pytest.approx(np.mean([C[i, j] for i in (0, 2, 3) for j in (0, 2, 3) if i != j]))
+    assert np.isnan(blocks.of_groups(C, [*"abcde"])[0, 0])
+
+
+def test_the_papers_matrix_beside_itself():
+    theirs = published.matrices(7)[3200]
+    rows = pd.DataFrame([{"quantity": "class_stiffness_sign", "step": step, "seed": seed, "target_loss": np.nan,
+                          "class_a": a, "class_b": b, "value": theirs[a, b] if step == 100 else 0.0}
+                         for step in (0, 100, 1000) for seed in (0, 1) for a, b in np.ndindex(100, 100)])
+    images, ours, again = blocks.beside_the_paper(rows)
+    assert images == 3200 and (ours == theirs).all() and (again == theirs).all()
+    told = texts.super_classes_beside_the_paper(images, ours, again, [name for name in "abcdefghijklmnopqrst" * 5])
+    assert "correlates with the paper's by +1.00, and with another run of this book by +1.00" in told

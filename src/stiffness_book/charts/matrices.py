@@ -66,14 +66,16 @@ def matrices_beside(pairs, class_names, *, title, of):
             cells = pd.DataFrame([
                 {"class_a": class_names[a], "class_b": class_names[b], "mean": round(float(C[a, b]), 3), "low": None,
                  "high": None, "seeds": 1} for a, b in np.ndindex(*C.shape)])
-            panels.append(_grey_behind(_matrix(cells, size=150, title=[stage, name], labels=not panels,
-                                               stiffness="mean sign stiffness"), not np.isfinite(C).all()))
+            panels.append(_grey_behind(_matrix(cells, size=150 if len(C) <= 10 else 300, title=[stage, name],
+                                               labels=not panels, stiffness="mean sign stiffness"),
+                                       not np.isfinite(C).all()))
             own = np.eye(len(C), dtype=bool)
             told.append(f"{stage}, {name}: {C[own].mean():.2f} within classes, {C[~own].mean():.2f} between them")
         rows += panels
     order = [place + row for place in range(len(pairs)) for row in (0, len(pairs))]  # each of ours beside the paper's
     return alt.concat(*rows, columns=len(pairs), spacing=12).resolve_scale(color="shared").properties(
-        usermeta={"narrow": {"columns": 2, "size": 128, "order": order}}, title=title,
+        usermeta={"narrow": {"columns": 2, "size": 128, "order": order} if len(class_names) <= 10 else
+                  {"columns": 1, "size": 230}}, title=title,
         description=f"Heat maps of the class stiffness matrix of {of}, above those of the paper. {'; '.join(told)}.")
 
 

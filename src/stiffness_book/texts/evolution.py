@@ -82,7 +82,8 @@ def help_between_classes(dataset, table):
     means = [summaries.at(table, "between_classes_sign", step) for step in (first, last)]
     word = ("Yes, " if means[1]["low"] > CLEAR else "A little: " if means[1]["low"] > 0 else
             "No, it harms them: " if means[1]["high"] < 0 else "Not clearly: ")
-    cosines = " to ".join(signed3(summaries.at(table, "between_classes_cosine", step)["mean"]) for step in (first, last))
+    cosines = " to ".join(signed3(summaries.at(table, "between_classes_cosine", step)["mean"])
+                          for step in (first, last))
     return (f"**Does learning one class help with the others?** {word}on {dataset}, stiffness between classes goes "
             f"from {before} before training to {then} after {last:,} steps; by cosine, which says how strongly, from "
             f"{cosines}.")

@@ -9,7 +9,7 @@ from stiffness_book import pictures, published, rounding, summaries
 from stiffness_book import protocol as protocols
 from stiffness_book.table import SUMMARIES
 from stiffness_book.texts.tables import as_table
-from stiffness_book.words import interval, percent, signed
+from stiffness_book.words import interval, percent, signed, signed3
 
 # Beside the paper
 
@@ -31,6 +31,24 @@ def agreement_with_the_paper(pairs):
         "compares one run of this book with the paper's, or with another run of this book: if the paper's run were "
         "another run of ours, both would be about the same. The paper's cells are read off its colours, to "
         f"±{published.MATRIX_ERROR}. Each image is also paired with itself in all of these.")
+
+
+def super_classes_beside_the_paper(images, ours, theirs, super_classes):
+    """How the runs' matrix of many classes agrees with the paper's. ours, theirs: as from `blocks.beside_the_paper`."""
+    groups = np.asarray(super_classes)
+    apart = ~np.eye(len(theirs), dtype=bool)
+    alike = (groups[:, None] == groups) & apart
+    rows = [[words, *(interval(dict(zip(("mean", "low", "high"), summaries.mean_and_interval(
+        [C[chosen].mean() for C in stack]))), signed3) if len(stack) > 1 else signed3(stack[0][chosen].mean())
+        for stack in (ours, [theirs]))]
+        for words, chosen in (("two classes of one super-class", alike), ("all other pairs", apart & ~alike))]
+    with_paper = [published.agreement(C, theirs) for C in ours]
+    among = [published.agreement(a, b) for a, b in combinations(ours, 2)]
+    return (as_table(["sign stiffness of", f"this book, {images:,} images seen", "the paper"], rows)
+            + "\n\nOver all pairs of classes, one run of this book correlates with the paper's by "
+            f"{_mean_of(with_paper, 'correlation_between', signed)}, and with another run of this book by "
+            f"{_mean_of(among, 'correlation_between', signed)}. The paper's probe set has three images per class "
+            "(inferred), so that each of its cells is the mean of nine signs.")
 
 
 def _mean_of(found, name, form):
