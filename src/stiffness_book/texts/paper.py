@@ -113,9 +113,12 @@ def distances_from_the_paper(distances):
             cells = [interval(dict(zip(("mean", "low", "high"), summaries.mean_and_interval(
                 own.loc[own["summary"] == summary, "value"]))), "{:.2f}".format) for summary in SUMMARIES]
             rows.append([words, *cells])
-    return (as_table(["arithmetic", "within classes", "between classes"], rows) + "\n\nThe mean absolute difference "
-            f"between a run's curve and the paper's, over {distances['stages'].max()} of the paper's stages: mean and "
-            "interval over the runs. The paper's curve is one run on 30 images, so even the right arithmetic would not "
+    both = distances.groupby("arithmetic")["value"].mean().sort_values()
+    nearest = ", ".join(f"{rounding.WORDS[name]} ({value:.2f})" for name, value in both.items())
+    return (as_table(["arithmetic", "within classes", "between classes"], rows)
+            + f"\n\nFrom the nearest to the farthest, over both curves: {nearest}. These are the mean absolute "
+            f"difference between a run's curve and the paper's, over {distances['stages'].max()} of the paper's stages: "
+            "mean and interval over the runs. The paper's curve is one run on 30 images, so even the right arithmetic would not "
             "give 0.")
 
 
@@ -126,8 +129,12 @@ def zero_gradients_by_class(zeros, images):
     wide = last.groupby(["arithmetic", "class_a"])["value"].mean().unstack()
     rows = [[rounding.WORDS[arithmetic], *(percent(value) for value in wide.loc[arithmetic])]
             for arithmetic in rounding.WORDS if arithmetic in wide.index]
+    most = wide.idxmax(axis=1)
+    told = "; ".join(f"{most[name]} ({percent(wide.loc[name].max())}, {words})"
+                     for name, words in rounding.WORDS.items() if name in wide.index)
     return (as_table(["share of zero gradients, class", *map(str, wide.columns)], rows)
-            + f"\n\nOf {images} probe images, {images // len(wide.columns)} per class; the mean over the runs.")
+            + f"\n\nThe class with the most: {told}. In the paper's last matrix class 0 is all zeros. "
+            f"Of {images} probe images, {images // len(wide.columns)} per class; the mean over the runs.")
 
 
 def symmetric_or_not(found):
@@ -139,7 +146,10 @@ def symmetric_or_not(found):
             last = max(step for _, step in own)
             uneven = [np.abs(C - C.T).max() for (_, step), C in own.items() if step == last]
             rows.append([words, f"{np.mean(uneven):.2f}", f"{max(uneven):.2f}"])
-    return as_table(["arithmetic", "largest difference of mirrored cells, mean over runs", "largest of a run"], rows)
+    theirs = pictures.asymmetry()["largest"].max()
+    return (as_table(["arithmetic", "largest difference of mirrored cells, mean over runs", "largest of a run"], rows)
+            + f"\n\nThe paper's largest difference is {theirs:.2f}. An inner product cannot give one, whatever the "
+            "arithmetic; the change of the loss by a finite step can.")
 
 
 # What the pictures say
