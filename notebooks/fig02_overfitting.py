@@ -65,9 +65,10 @@ for dataset, rows in runs.items():
     found = rounding.curves(rows, published.FIGURE_2_IMAGES)
     found = found[found["arithmetic"].isin([rounding.EXACT, "float32"])]
     if len(found):
-        page.show(charts.arithmetic_evolution(found, rounding.published_curves(dataset), rounding.WORDS,
-                                              title=["Sign stiffness through training", dataset]),
-                  next(figure), f"Sign stiffness on {dataset}, without rounding and with it, and the paper's curve.")
+        paper = rounding.published_curves(dataset)
+        page.show(charts.arithmetic_evolution(found, paper, rounding.WORDS,
+                                              title=["Sign stiffness through training", dataset]), next(figure),
+                  f"Sign stiffness on {dataset}, without rounding and with it{', and the paper’s' * bool(len(paper))}.")
 
 # %% [markdown]
 # ## Stiffness and losses through training

@@ -38,7 +38,8 @@ def protocol(number, provenance, *, rates=None, losses=None):
          "slower rates take longer than this book's machine had" if rates and number != 9 else ""],
     ]
     if losses:
-        rows.append(["measured at training loss", _published_losses(number), losses, ""])
+        rows.append(["measured at training loss", _published_losses(number), losses,
+                     "the lowest loss takes longest; not on all data" if number == 8 else ""])
     else:
         rows.append(["longest training, images seen", _published_length(number),
                      f"{own['stages'][-1] * own['batch_size']:,}",

@@ -117,9 +117,9 @@ def distances_from_the_paper(distances):
     nearest = ", ".join(f"{rounding.WORDS[name]} ({value:.2f})" for name, value in both.items())
     return (as_table(["arithmetic", "within classes", "between classes"], rows)
             + f"\n\nFrom the nearest to the farthest, over both curves: {nearest}. These are the mean absolute "
-            f"difference between a run's curve and the paper's, over {distances['stages'].max()} of the paper's stages: "
-            "mean and interval over the runs. The paper's curve is one run on 30 images, so even the right arithmetic would not "
-            "give 0.")
+            f"difference between a run's curve and the paper's, over {distances['stages'].max()} of the paper's "
+            "stages: mean and interval over the runs. The paper's curve is one run on 30 images, so even the right "
+            "arithmetic would not give 0.")
 
 
 def zero_gradients_by_class(zeros, images):
