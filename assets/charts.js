@@ -128,7 +128,16 @@
       for (const panel of spec.concat ?? [spec]) panel.width = panel.height = narrow.size;
       if (spec.concat) {
         spec.columns = narrow.columns;
-        if (narrow.order) spec.concat = narrow.order.map(place => spec.concat[place]);
+        if (narrow.labels === false) { // no room for them: pointing at a cell tells its classes
+          for (const { encoding } of spec.concat) encoding.x.axis.labels = encoding.y.axis.labels = false;
+        }
+        if (narrow.order) { // pairs of panels: the second of each needs no axis of its own
+          spec.concat = narrow.order.map(place => spec.concat[place]);
+          for (const { encoding } of spec.concat.filter((_, place) => place % 2)) {
+            encoding.y.axis = null;
+            encoding.x.title = "";
+          }
+        }
         for (const panel of spec.concat) panel.title = { text: panel.title, fontSize: 12 };
       } else {
         spec.layer = spec.layer.filter(part => part.name !== narrow.without);
