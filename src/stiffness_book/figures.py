@@ -110,6 +110,14 @@ def from_the_text(*, datasets, networks, network, seeds, stages, losses, learnin
     }
 
 
+def regimes(*, datasets, seeds, permuted_dataset, **given):
+    """Long training of the first version's network for each data set, and training on permuted labels."""
+    long = {dataset: class_stiffness(setting="v1", beside=False, seeds=seeds, dataset=dataset, **given)["v1"]
+            for dataset in datasets}
+    permuted = settings_of("permuted labels", "v1", False, {**given, "dataset": permuted_dataset})["v1"]
+    return {**long, "permuted": _of_seeds({"v1": permuted | {"permuted_fraction": 1.0}}, seeds)["v1"]}
+
+
 def architectures(*, convolutional, connected, seeds, first_stages, max_steps, **settings):
     """Convolutional and fully connected networks at equal loss. The first network's runs are those of Figure 6."""
     own = {network: {"stages": [0], "max_steps": max_steps} for network in convolutional + connected}
@@ -144,6 +152,7 @@ FIGURES = {
     "architectures": architectures,
     "float32": rounding,
     "from_the_text": from_the_text,
+    "regimes": regimes,
     "probe_images": probe_images,
 }
 

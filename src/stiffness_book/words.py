@@ -3,6 +3,7 @@
 import pandas as pd
 
 WORDS = {"within_class": "within classes", "between_classes": "between classes"}
+REGIME_WORDS = {"train_train": "training–training", "train_validation": "training–validation"}  # of pairs
 
 
 DATA = {"mnist": "MNIST", "fashion_mnist": "Fashion-MNIST", "cifar10": "CIFAR-10", "cifar100": "CIFAR-100",

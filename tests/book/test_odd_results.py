@@ -30,6 +30,7 @@ from tables import (
 
 from stiffness_book import blocks, charts, summaries
 from stiffness_book.charts import look
+from stiffness_book.table import REGIMES
 
 NAMES = ["cnn-1", "cnn-2", "fc-1", "fc-2"]
 TWELVE = [f"class {i}" for i in range(12)]
@@ -45,6 +46,13 @@ def run():
     """A table with stiffness and losses of five seeds at three stages."""
     made = table(lambda step, _: matrix(0.5, -step / 200))
     return pd.concat([made, losses_of(made)], ignore_index=True)
+
+
+def run_in_regimes():
+    made = run()
+    signs = made[made["quantity"].isin(["within_class_sign", "between_classes_sign"])]
+    return pd.concat([made, *(signs.assign(quantity=signs["quantity"] + f"_{regime}") for regime in REGIMES)],
+                     ignore_index=True)
 
 
 def rates():
@@ -99,6 +107,7 @@ CHARTS = {
     "loss_evolution": (run, "value", lambda rows: charts.loss_evolution(rows, title="t", mark=(10, "onset"))),
     "loss_evolution, linear": (run, "value", lambda rows: charts.loss_evolution(rows, title="t", guessing=2.3)),
     "block_evolution": (block_differences, "value", lambda rows: charts.block_evolution(rows, title="t")),
+    "regime_evolution": (run_in_regimes, "value", lambda rows: charts.regime_evolution(rows, "sign", title="t")),
     "domain_evolution": (sizes_by_step, "value", lambda rows: charts.domain_evolution(rows, title="t")),
     "agreement_evolution": (agreement, "value", lambda rows: charts.agreement_evolution(rows, title="t")),
     "matrix_panels": (matrices, "mean", lambda rows: charts.matrix_panels(

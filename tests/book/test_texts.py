@@ -216,3 +216,18 @@ def test_runs_that_diverged_do_not_end_a_text(write):
 
 def test_small_numbers_as_markdown():
     assert [words.small(value) for value in (0.36, 2.0, 1.9e-5, 0.0)] == ["0.36", "2", r"$1.9 \times 10^{-5}$", "0"]
+
+
+def test_regimes_of_pairs_are_compared_where_they_differ_most():
+    made = run()
+    signs = made[made["quantity"].str.fullmatch("(within_class|between_classes)_(sign|cosine)")]
+    cosines = signs.assign(quantity=signs["quantity"].str.replace("sign", "cosine"))
+    both = pd.concat([signs, cosines])
+    off = {0: 0.0, 10: -0.2, 100: 0.1}
+    others = [both.assign(quantity=both["quantity"] + f"_{regime}", value=both["value"] + both["step"].map(off))
+              for regime in ("train_train", "train_validation")]
+    made = pd.concat([made, cosines, *others]).assign(target_loss=np.nan)
+    rows = cells(texts.largest_differences({"a": made}))
+    assert len(rows) == 4 and all(row[3] == "−0.20, 10 steps" for row in rows)
+    told = texts.regimes_alike({"a": made})
+    assert "after 100 steps, stiffness within classes is +0.80 for two training images and +0.70" in told

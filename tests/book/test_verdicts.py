@@ -20,6 +20,7 @@ from tables import (
 
 from stiffness_book import blocks, claims
 from stiffness_book.claims.parts import OUTCOMES, Part, outcomes, verdict
+from stiffness_book.table import REGIMES
 
 LEARNT = {"train": (2.3, 0.5, 0.01), "validation": (2.3, 0.5, 0.9)}
 UNTRAINED = {"train": (2.3, 2.3, 2.3), "validation": (2.3, 2.3, 2.3)}
@@ -165,6 +166,12 @@ RULES = {  # rule: (untrained, constant, noise, reverse, ideal)
             lambda rng: spaces(lambda *_: 0.5, lambda *_: rng.uniform(0, 1), rates=RATES, seeds=5),
             lambda: spaces(lambda *_: 0.5, lambda _, rate: 0.5 - 30 * rate, rates=RATES),
             lambda: spaces(lambda *_: 0.5, lambda _, rate: 30 * rate, rates=RATES)),
+    "C10": (lambda rows: claims.regimes_behave_alike({"a": rows}),
+            lambda: in_regimes(runs((1, 1, 1), (-0.5,) * 3, UNTRAINED)),
+            lambda: in_regimes(runs((0.5,) * 3, (0.5,) * 3)),
+            lambda rng: in_regimes(noise(rng), lambda: rng.normal(0, 0.3)),
+            lambda: in_regimes(runs((1, 1, 1), (-0.5, 0, 0.5)), lambda: -0.5),
+            lambda: in_regimes(runs((1, 1, 1), (-0.5, 0, 0.5)), lambda: 0.03)),
     "C14": (lambda rows: claims.locality_stiffens(rows, PAIRS),
             lambda: networks(by_kind(0.5, 0.5), by_kind(-0.2, -0.2)), lambda: networks(by_kind(1, 1), by_kind(0, 0)),
             lambda rng: networks(lambda *_: rng.normal(0, 0.1), lambda *_: rng.normal(0, 0.1)),
@@ -179,6 +186,14 @@ RULES = {  # rule: (untrained, constant, noise, reverse, ideal)
             lambda: runs((1, 0.5, 0.9), (0, 0.1, 0.6)), lambda: runs((1, 0.9, 0.3), (0, 0.5, 0.1))),
 }
 RULES["C8b"] = (claims.layer_domains_grow_with_rate, *RULES["C8a"][1:])
+
+
+def in_regimes(rows, off=lambda: 0.0):
+    """The table with the two other regimes of pairs, which are off by so much."""
+    signs = rows[rows["quantity"].isin(["within_class_sign", "between_classes_sign"])]
+    others = [signs.assign(quantity=signs["quantity"] + f"_{regime}",
+                           value=[value + off() for value in signs["value"]]) for regime in REGIMES]
+    return pd.concat([rows, *others]).assign(target_loss=np.nan)
 
 
 def depth(space):
@@ -206,7 +221,7 @@ def test_nothing_happening_is_not_reproduced(name, case):
     judged = judge({"untrained": untrained, "constant": constant}[case]())
     assert judged.verdict in ("not reproduced", "not measured", "undecided", "opposite", "partly"), judged.measured
     if judged.verdict == "partly":  # of C1 and C2 some parts are facts of initialisation
-        assert name in ("C1", "C2", "C3", "C5", "C6", "C7", "C15"), judged.measured
+        assert name in ("C1", "C2", "C5", "C7", "C15"), judged.measured
 
 
 @pytest.mark.parametrize("name", RULES)

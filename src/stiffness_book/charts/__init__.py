@@ -12,6 +12,7 @@ from stiffness_book.charts.curves import (
     domain_evolution,
     loss_evolution,
     precision_evolution,
+    regime_evolution,
     stiffness_evolution,
 )
 from stiffness_book.charts.distance import stiffness_against_distance
@@ -37,6 +38,7 @@ __all__ = [
     "network_stiffness_points",
     "precision_evolution",
     "probe_error_curves",
+    "regime_evolution",
     "stiffness_against_distance",
     "stiffness_against_rate",
     "stiffness_evolution",

@@ -22,7 +22,8 @@ from stiffness_book.charts.parts import (
     with_notes,
 )
 from stiffness_book.summaries import loss_curves, over_seeds, stiffness_curves
-from stiffness_book.table import KINDS, SINGLE
+from stiffness_book.table import KINDS, SINGLE, SUMMARIES
+from stiffness_book.words import REGIME_WORDS, WORDS
 
 FIRST_STEPS = 10  # an axis of steps is linear up to about here, then logarithmic
 
@@ -43,6 +44,17 @@ def precision_evolution(table, *, title, mark=None):
     quantities = {f"{pairs}_sign{suffix}": f"{pairs.replace('_', ' ')}, {precision}"
                   for pairs in ("within_class", "between_classes")
                   for suffix, precision in (("", "exact"), (SINGLE, "loss in single precision"))}
+    return _stiffness(table, quantities, title, mark)
+
+
+def regime_evolution(table, kind, *, title, mark=None):
+    """Stiffness within and between classes through training, over pairs of validation and of training examples.
+
+    kind: sign or cosine; else as `stiffness_evolution`.
+    """
+    regimes = {"": "validation–validation", **{f"_{regime}": words for regime, words in REGIME_WORDS.items()}}
+    quantities = {f"{summary}_{kind}{suffix}": f"{regime}, {WORDS[summary]}"
+                  for suffix, regime in regimes.items() for summary in SUMMARIES}
     return _stiffness(table, quantities, title, mark)
 
 

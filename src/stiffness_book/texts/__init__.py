@@ -71,6 +71,7 @@ from stiffness_book.texts.rates import (
     stiffest_rates,
     where_runs_stopped,
 )
+from stiffness_book.texts.regimes import largest_differences, regimes_alike
 from stiffness_book.texts.said import (
     average_against_the_rate,
     does_it_take_capacity,
@@ -109,6 +110,7 @@ __all__ = [
     "images_against_seeds",
     "inferred",
     "labels_by_heart",
+    "largest_differences",
     "lines_beside_the_paper",
     "loss_checks",
     "losses_at_the_onset",
@@ -126,6 +128,7 @@ __all__ = [
     "positive_again",
     "protocol",
     "rate_against_loss",
+    "regimes_alike",
     "rounding_or_over_fitting",
     "runs_at_the_loss",
     "sizes_against_rate",

@@ -1,0 +1,38 @@
+"""The claims that the third version of the stiffness paper (Fort et al. 2019) makes, in the order of their ids."""
+
+from stiffness_book.claims.parts import Part
+from stiffness_book.claims.registry import NotMeasured, claim
+from stiffness_book.table import REGIMES, SUMMARIES
+from stiffness_book.words import REGIME_WORDS, WORDS
+
+
+@claim("C10", source="v3",
+       statement="Stiffness behaves alike for pairs of two training examples, of a training and a validation example, "
+                 "and of two validation examples.",
+       pages={"regimes": "MNIST and Fashion-MNIST"})
+def regimes_behave_alike(tables):
+    """For each data set, by sign stiffness. *Changes*: between classes it changes by 0.1 or more from initialisation to
+    the last stage, up or down, over pairs of validation examples; where nothing changes, nothing can behave alike.
+    *Alike*, within and between classes, for each of the two other regimes: at the stage at which its mean differs most
+    from that of pairs of validation examples, the interval of the difference lies within ±0.1.
+    """
+    parts, told = [], []
+    for name, table in tables.items():
+        table = table[table["target_loss"].isna()]
+        by_step = {quantity: rows.pivot_table(index="seed", columns="step", values="value")
+                   for quantity, rows in table.groupby("quantity") if quantity.startswith(SUMMARIES)}
+        if f"{SUMMARIES[0]}_sign_{REGIMES[0]}" not in by_step:
+            raise NotMeasured(f"{name}: the runs measure no pairs of training examples")
+        between = by_step["between_classes_sign"]
+        first, last = between.columns[0], between.columns[-1]
+        change = between[last] - between[first]
+        parts.append(Part.over(f"changes ({name})", change, expects="above" if change.mean() > 0 else "below",
+                               bounds=(-2.0, 2.0)))
+        for summary in SUMMARIES:
+            for regime in REGIMES:
+                difference = by_step[f"{summary}_sign_{regime}"] - by_step[f"{summary}_sign"]
+                step = difference.mean().abs().idxmax()
+                parts.append(Part.over(f"{REGIME_WORDS[regime]} alike, {WORDS[summary]} ({name})", difference[step],
+                                       expects="within", bounds=(-2.0, 2.0)))
+                told.append(f"{name}, {REGIME_WORDS[regime]}, {WORDS[summary]}: {step:,}")
+    return parts, f"differ most after steps: {'; '.join(told)}"
