@@ -118,6 +118,14 @@ def regimes(*, datasets, seeds, permuted_dataset, **given):
     return {**long, "permuted": _of_seeds({"v1": permuted | {"permuted_fraction": 1.0}}, seeds)["v1"]}
 
 
+def family(*, dataset, seeds, **given):
+    """Long training of the first version's network, and training on permuted labels."""
+    settings = {"dataset": dataset, **given}
+    permuted = settings_of("permuted labels", "v1", False, settings)["v1"] | {"permuted_fraction": 1.0}
+    return {"true labels": class_stiffness(setting="v1", beside=False, seeds=seeds, **settings)["v1"],
+            "permuted labels": _of_seeds({"v1": permuted}, seeds)["v1"]}
+
+
 def architectures(*, convolutional, connected, seeds, first_stages, max_steps, **settings):
     """Convolutional and fully connected networks at equal loss. The first network's runs are those of Figure 6."""
     own = {network: {"stages": [0], "max_steps": max_steps} for network in convolutional + connected}
@@ -153,6 +161,7 @@ FIGURES = {
     "float32": rounding,
     "from_the_text": from_the_text,
     "regimes": regimes,
+    "family": family,
     "probe_images": probe_images,
 }
 

@@ -107,6 +107,8 @@ CHARTS = {
     "loss_evolution": (run, "value", lambda rows: charts.loss_evolution(rows, title="t", mark=(10, "onset"))),
     "loss_evolution, linear": (run, "value", lambda rows: charts.loss_evolution(rows, title="t", guessing=2.3)),
     "block_evolution": (block_differences, "value", lambda rows: charts.block_evolution(rows, title="t")),
+    "measure_evolution": (lambda: agreement().assign(labels="true", value=lambda rows: rows["value"] + 1), "value",
+                          lambda rows: charts.measure_evolution(rows, "a measure", title="t")),
     "regime_evolution": (run_in_regimes, "value", lambda rows: charts.regime_evolution(rows, "sign", title="t")),
     "domain_evolution": (sizes_by_step, "value", lambda rows: charts.domain_evolution(rows, title="t")),
     "agreement_evolution": (agreement, "value", lambda rows: charts.agreement_evolution(rows, title="t")),

@@ -94,6 +94,25 @@ def block_evolution(tested, *, title, table=None):
     return _labelled(tested, labels, (-2, 2), what, title, (0, ""), table)
 
 
+def measure_evolution(rows, what, *, title):
+    """A positive measure through training, on a logarithmic axis: geometric means over the runs.
+
+    rows: step, seed, labels (of the curves), value; what: the measure in words. Values that are not positive are left
+    out.
+    """
+    if rows.empty:
+        return no_data(title, _lines(what))
+    rows, notes = drawable(rows, positive=True)
+    if rows["value"].isna().all():
+        return no_data(title, _lines(what), notes=notes)
+    with np.errstate(over="ignore"):  # the interval of few, very different values
+        curves = over_seeds(rows.assign(value=np.log(rows["value"]), quantity=rows["labels"]), ["step", "quantity"])
+        curves = curves.assign(**np.exp(curves[["mean", "low", "high"]]))
+    scale, ticks = logarithmic(curves[["mean", "low", "high"]])
+    return _evolution(curves, dict(zip(rows["labels"], rows["labels"])), what, title, scale=scale, ticks=ticks,
+                      notes=notes)
+
+
 def domain_evolution(sizes, *, title):
     """The size of the stiff domain in each space through training. sizes: as from `summaries.domain_sizes`; those that
     are not finite are left out, and told."""

@@ -24,6 +24,7 @@ from stiffness_book.texts.evolution import (
     three_stages,
     validation_at_the_end,
 )
+from stiffness_book.texts.family import correlations, says_the_same
 from stiffness_book.texts.networks import (
     ceiling_of_the_sign,
     convolutional_by_cosine,
@@ -92,6 +93,7 @@ __all__ = [
     "both_versions_at_once",
     "ceiling_of_the_sign",
     "convolutional_by_cosine",
+    "correlations",
     "cosines_from_first_to_last",
     "cosines_near_and_far",
     "differences_in_words",
@@ -131,6 +133,7 @@ __all__ = [
     "regimes_alike",
     "rounding_or_over_fitting",
     "runs_at_the_loss",
+    "says_the_same",
     "sizes_against_rate",
     "sizes_of_reach",
     "slopes_by_cosine",
