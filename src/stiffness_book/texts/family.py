@@ -6,7 +6,7 @@ from stiffness_book import summaries
 from stiffness_book.family import MEASURES, STIFFNESS
 from stiffness_book.table import STIFFNESS as RANGE
 from stiffness_book.texts.tables import as_table
-from stiffness_book.words import interval
+from stiffness_book.words import interval, signed
 
 SAME = 0.8  # of a rank correlation: two measures say the same
 
@@ -41,6 +41,6 @@ def says_the_same(rows, alike):
                      for _, group in known.groupby([*alike, "seed"]) if len(group) > 2]
             mean = sum(found) / len(found) if found else 0
             if abs(mean) >= SAME:
-                strong.append(f"{words} with stiffness {kind} ({mean:+.2f})".replace("-", "−"))
+                strong.append(f"{words} with stiffness {kind} ({signed(mean)})")
     return (f"these have a rank correlation of {SAME} or more, up or down: {'; '.join(strong)}." if strong else
             f"none of them has a rank correlation of {SAME} or more with any kind of stiffness.")
