@@ -57,7 +57,7 @@ page.answer(texts.help_between_near_images(curves), verdict)
 # The vertical line is the size of the stiff domain, the median over the runs; the bands are 95 % intervals over the
 # runs. The grey bars show how the pairs are distributed over the distances: point at a curve to see their number. The
 # curve of all pairs is a mix of the two other curves, of pairs of one class and of pairs of different classes. The
-# paper's own curve, dashed, is of all pairs; it has no Fashion-MNIST and no last layer.
+# paper's own curve, dashed, is of all pairs, on MNIST.
 
 # %% tags=["hide-input"]
 page.show(charts.stiffness_against_distance(curves, domains, title="Stiffness against distance",
@@ -147,7 +147,8 @@ print(f"distance of the two images in input space: {distance:.2f}")
 # rates.
 
 # %% tags=["hide-input"]
-page.say(texts.protocol(9, provenances[setting], **figures.compared(versions[setting])))
+at_loss = ", ".join(f"{loss:g} ({dataset})" for dataset, loss in named(shown[setting]).items())
+page.say(texts.protocol(9, provenances[setting], **figures.compared(versions[setting]) | {"losses": at_loss}))
 
 # %% tags=["hide-input"]
 for provenance in provenances.values():

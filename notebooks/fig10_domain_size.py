@@ -21,7 +21,7 @@
 setting: str = "v1"  # the version of the paper whose settings come first: v1, its first, or v3, its third
 beside: bool = True  # draw the runs of the other version's settings too
 losses: dict = None  # data sets, and the training losses at which each is measured; None: the version's
-learning_rates: list = None  # each constant throughout training; None: the version's, for each data set
+learning_rates: list = None  # each constant throughout training; None: the version's
 network: str = None  # fully connected, widths of the hidden layers, fc-500-300-100; None: the version's
 optimizer: str = "adam"  # adam or sgd
 batch_size: int = 32  # examples in a step

@@ -197,11 +197,8 @@ def _of_seeds(versions, seeds):
 
 
 def _at_losses(*, losses, learning_rates, seeds, **settings):
-    """learning_rates: a list for all data sets, or one for each."""
     return [Experiment(dataset=dataset, learning_rate=rate, seed=seed, stage_losses=losses[dataset], **settings)
-            for dataset in losses
-            for rate in (learning_rates[dataset] if isinstance(learning_rates, dict) else learning_rates)
-            for seed in _seeds(seeds)]
+            for dataset in losses for rate in learning_rates for seed in _seeds(seeds)]
 
 
 def _seeds(number):
