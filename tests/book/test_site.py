@@ -76,6 +76,16 @@ def test_phone_page_does_not_scroll_sideways(name, address, visit):
     assert not wrong
 
 
+@pytest.mark.parametrize("width, order", [(390, ["this book", "the paper"] * 4),
+                                          (1280, ["this book"] * 4 + ["the paper"] * 4)])
+def test_a_phone_shows_each_matrix_beside_the_papers(width, order, address, visit):
+    page, wrong = visit(f"{address}notebooks/fig03_class_stiffness_mnist.html", address,
+                        viewport={"width": width, "height": 900})
+    said = page.locator(f"{CHARTS} svg").first.locator("tspan").all_text_contents()
+    assert [text for text in said if text in ("this book", "the paper")] == order
+    assert not wrong
+
+
 @pytest.mark.parametrize("name", ["notebooks/fig05_class_stiffness_fashion", "notebooks/fig07_super_classes"])
 def test_charts_follow_the_width_of_their_column(name, address, visit):
     page, wrong = visit(f"{address}{name}.html", address, viewport={"width": 1280, "height": 900})
