@@ -3,7 +3,7 @@
 import altair as alt
 import numpy as np
 
-from stiffness_book.charts.look import CURVES, GREY, MARK, PAPER
+from stiffness_book.charts.look import CURVES, GREY, MARK
 from stiffness_book.charts.parts import (
     LINE_SYMBOL,
     PANEL,
@@ -56,7 +56,7 @@ def stiffness_against_distance(curves, sizes, *, title, paper=None):
             told.append(f"{dataset}, {size.space}: {nearest} among the nearest pairs, {zero}, "
                         f"{farthest} among the farthest.")
         columns.append(alt.vconcat(*panels, spacing=6))
-    notes = [*notes, "dashed: the paper’s figure, all pairs"] if paper is not None else notes
+    notes = [*notes, "grey, dashed: the paper’s figure, all pairs"] if paper is not None else notes
     return alt.hconcat(*columns).add_params(kind_switch()).properties(
         title=with_notes(title, notes),
         description=sentences(f"{what}. All pairs, by the sign: " + " ".join(told), notes))
@@ -85,8 +85,8 @@ def _panel(shown, size, paper, farthest, *, bottom):
     if paper is not None and len(paper):
         theirs = alt.Chart(paper[["distance", "value"]].assign(kind="sign").round(3)).transform_filter(
             "datum.kind == kind").encode(x, alt.Y("value:Q", **y))
-        layers += [theirs.mark_line(color=PAPER, strokeDash=[4, 3], clip=True),
-                   theirs.mark_point(color=PAPER, filled=False, size=16, clip=True).encode(tooltip=[
+        layers += [theirs.mark_line(color=GREY, strokeDash=[4, 3], clip=True),
+                   theirs.mark_point(color=GREY, filled=False, size=16, clip=True).encode(tooltip=[
                        alt.Tooltip("distance:Q", title="1 − cosine"),
                        alt.Tooltip("value:Q", title="the paper, all pairs", format="+.3f")])]
     if np.isfinite(size):

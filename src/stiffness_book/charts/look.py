@@ -16,7 +16,6 @@ STIFFNESS_SCALE = alt.Scale(**SCALE)
 CURVES = alt.Scale(scheme="tableau10")
 MARK = "#9467bd"  # a marked value or step; legible on white and on black
 GREY = "#888888"  # reference lines, legend symbols, unknown cells; legible on white and on black
-PAPER = "#d1660f"  # the paper’s curve where colours say something else; legible on white and on black
 FIRST_GRADIENT, SECOND_GRADIENT, STEP = "#1f77b4", "#d1660f", "#6b7280"  # the arrows of Figure 1
 
 MAX_ROWS = 10_000  # of a chart: the matrix of ten classes at 28 stages, by sign and by cosine, has 5,600

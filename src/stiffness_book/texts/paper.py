@@ -67,8 +67,8 @@ def protocol(number, provenance, **compared):
 def beside(versions):
     """What the section on the other version's settings draws. versions: of the runs, the chosen one first."""
     return {"v1": "The same with the network and the stages of the paper's first version.",
-            "v3": "The same with the network of the paper's third version, whose stages are not known: these are this "
-                  "book's.",
+            "v3": "The same with the network of the paper's third version. When that was measured, at which rates and "
+                  "losses, is not known: these are this book's.",
             None: "Only the runs of one version are drawn here: the parameter `beside` is false."
             }[next((version for version in list(versions)[1:] if version in ('v1', 'v3')), None)]
 
