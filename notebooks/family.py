@@ -40,8 +40,11 @@ parts = figures.family(**parameters)
 found = {name: page.runs(experiments) for name, experiments in parts.items()}
 rows = {name: family.measures(table, probe_size) for name, (table, _) in found.items()}
 trained = rows["true labels"][rows["true labels"]["step"] > 0]
+permuted = rows["permuted labels"]
+permuted = permuted[(permuted["step"] > 0) & permuted["target_loss"].isna()]
 page.say(f"**Do these measures say the same as stiffness?** On {name_of(dataset)}, over the stages of training: "
-         f"{texts.says_the_same(trained[trained['target_loss'].isna()], [])}")
+         f"{texts.says_the_same(trained[trained['target_loss'].isna()], [])} With permuted labels "
+         f"{texts.says_the_same(permuted, [])}")
 
 # %% [markdown]
 # ## The measures
@@ -53,19 +56,20 @@ page.say(f"**Do these measures say the same as stiffness?** On {name_of(dataset)
 #   examples disagree.
 # - *Gradient diversity* {cite}`yin2018`: $\operatorname{tr} K \,/\, 1^\top K 1$, the sum of the squared norms over the
 #   squared norm of the sum.
-# - *m-coherence* {cite}`chatterjee2020`: its inverse, $1^\top K 1 \,/\, \operatorname{tr} K$: how many examples a step
-#   on one helps as much as itself, from 0 to $m$.
+# - *m-coherence* {cite}`chatterjee2020`: its inverse, $1^\top K 1 \,/\, \operatorname{tr} K$: how many
+#   examples benefit from a step on one of them, that one counted as 1.
 # - *Simple noise scale* {cite}`mccandlish2018`: the variance of a gradient over the squared norm of the mean gradient,
 #   $(\operatorname{tr} K - 1^\top K 1 / m) \,/\, (m - 1)$ over the mean of $K_{ij}$ with $i \ne j$.
 # - *GraNd* {cite}`paul2021`: the norm of a gradient, $\sqrt{K_{ii}}$; here its mean.
 #
 # Diversity, coherence and the noise scale are functions of one number, the mean inner product over the mean squared
-# norm: they always order networks in the same way, or in the reverse.
+# norm: where all three are defined, they order networks in the same way, or in the reverse. The noise scale is not
+# defined where the mean inner product is negative.
 #
 # ## Through training, with true and with permuted labels
 #
 # The lines are geometric means over the runs, the bands their 95 % intervals. Where a measure is 0 or not defined,
-# nothing is drawn.
+# nothing is drawn. The runs with permuted labels are shorter.
 
 # %% tags=["hide-input"]
 for number, (name, words) in enumerate(family.MEASURES.items(), start=1):
@@ -88,17 +92,17 @@ page.say(texts.correlations(trained[trained["target_loss"].isna()], []))
 # With permuted labels:
 
 # %% tags=["hide-input"]
-permuted = rows["permuted labels"]
-page.say(texts.correlations(permuted[(permuted["step"] > 0) & permuted["target_loss"].isna()], []))
+page.say(texts.correlations(permuted, []))
 
 # %% [markdown]
 # ## What is left out
 #
-# TracIn sums $K$ over checkpoints, weighted by the learning rate; influence functions solve with $K$; both ask which
-# example matters for which, and not how much all agree. Local elasticity, the alignment of the tangent kernel, and
-# counts of forgotten examples cannot be read off $K$. Critics of stiffness say that the sign, and the division by the
-# norms, loosen its tie to the change of the loss: the measures above without such a division depend on how large the
-# gradients are, and so on how far a network has been trained.
+# TracIn sums $K$ over checkpoints, weighted by the learning rate, and influence functions weigh gradients by the
+# inverse of a curvature; both ask which example matters for which, and not how much all agree. Local elasticity, the
+# alignment of the tangent kernel, and counts of forgotten examples cannot be read off $K$. A criticism of stiffness
+# {cite}`chatterjee2020` is that the sign, and the division by the norms, loosen its tie to the change of the loss. The
+# measures above have no such division, and so they depend on how large the gradients are, and on how far a network has
+# been trained.
 #
 # ## The runs
 #

@@ -103,18 +103,18 @@ page.say(texts.negative_at_the_onset(runs))
 
 # %% [markdown]
 # In convolutional networks sign stiffness within classes does fall, as [Figure 6](fig06_class_stiffness_cifar10.ipynb)
-# and [Figure 7](fig07_super_classes.ipynb) show. For many pairs there, the layers below the last one outweigh it;
-# [the method page](../book/method.md) explains why nothing else can make the sign negative.
+# and [Figure 7](fig07_super_classes.ipynb) show. For many pairs there, what the layers below contribute outweighs the
+# last layer, whose contribution is always positive within a class ([why](../book/method.md)).
 
 # %% [markdown]
 # ## The effect of rounding
 #
-# A network that has memorised its images is very confident, also about images that it has not seen. Its gradients are
-# proportional to $p - 1$, where $p$ is the probability of the correct class. When $p$ is closer to 1 than single
-# precision can resolve, the computed $p - 1$ is a rounding error: 0, or one or two units in the last digit, of either
-# sign. The numbers above do not have this flaw, as the [method page](../book/method.md) explains. Below they are
-# compared with signs that do have it, from the same networks and the same images. [Another
-# page](float32.ipynb) asks what more there is to it.
+# A network that has memorised its images is very confident, also about images that it has not seen. The gradient of the
+# loss at the logit of the correct class is $p - 1$, where $p$ is that class's probability. When $p$ is closer to 1 than
+# single precision can resolve, the computed $p - 1$ is a rounding error: 0, or one or two units in the last digit, of
+# either sign. The numbers above do not have this flaw, as the [method page](../book/method.md) explains. Below they are
+# compared with signs that do have it, from the same networks and the same images. [Another page](float32.ipynb) asks
+# what more there is to it.
 
 # %% tags=["hide-input"]
 for dataset, rows in runs.items():
@@ -125,7 +125,7 @@ for dataset, rows in runs.items():
 page.say(*(texts.lowest_in_single_precision(dataset, rows) for dataset, rows in runs.items()))
 page.front("rounding", texts.rounding_or_over_fitting(runs))
 flawed = claims.overfitting_loses_stiffness(summaries.in_single_precision(together))
-page.say(f"By the rule above, claim C3 would be judged *{flawed.verdict}* in single precision: {flawed.measured}.")
+page.say(texts.verdicts_beside(verdict, flawed))
 
 # %% [markdown]
 # ## With the other version's settings

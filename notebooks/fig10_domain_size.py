@@ -45,7 +45,7 @@ medians = summaries.medians(sizes, by)
 layers = [space for space in sizes["space"].unique() if space != "input"]
 verdicts = claims.domain_grows_with_rate(table, 10), claims.layer_domains_grow_with_rate(table, 10)
 page.answer(f"**Do stiff domains grow with the learning rate?** In input space in {verdicts[0].count} cases of data "
-            f"set and training loss, in the layers' representations in {verdicts[1].count}.", *verdicts)
+            f"set and training loss, in the hidden layers in {verdicts[1].count}.", *verdicts)
 
 # %% [markdown]
 # ## In input space, by both definitions
@@ -64,6 +64,7 @@ chart = charts.domain_sizes_against_rate(
     title="Sizes in input space", paper=published.domains_by_rate(),
 )
 page.show(chart, "Figure 10a", "Stiff domains and critical lengths in input space against the learning rate.")
+page.say(texts.beyond_the_pairs(table, sizes))
 
 # %% [markdown]
 # ## What is measured
@@ -116,7 +117,6 @@ page.say(texts.sizes_against_rate(sizes))
 # %% tags=["hide-input"]
 page.say(
     texts.domains_follow_stiffness(table, sizes),
-    texts.beyond_the_pairs(table, sizes),
     texts.both_versions_at_once(sizes))
 
 # %% [markdown]

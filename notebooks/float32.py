@@ -45,7 +45,7 @@ tables = {name: table for name, (table, _) in found.items()}
 first, table = next(iter(tables.items()))
 curves = rounding.curves(table, probe_images)
 distances = rounding.distances(curves)
-page.answer(texts.over_fitting_or_rounding(curves))
+page.answer(texts.over_fitting_or_rounding(curves, name_of(dataset)))
 
 # %% [markdown]
 # ## Four ways to compute one sign

@@ -45,8 +45,9 @@ page.answer(texts.regimes_alike(tables), verdict)
 # %% [markdown]
 # ## Three regimes through training
 #
-# The curves are sign stiffness, the bands 95 % intervals over the runs. The vertical line marks the onset of
-# over-fitting, the stage with the lowest mean validation loss.
+# By sign and by cosine; the bands are 95 % intervals over the runs. Where the three curves lie on each other, the last
+# one hides the others. The vertical line marks the onset of over-fitting, the stage with the lowest mean validation
+# loss.
 
 # %% tags=["hide-input"]
 chart = (f"Chart {number}" for number in range(1, 20))

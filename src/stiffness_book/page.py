@@ -157,8 +157,9 @@ def found(verdict, page=None):
     name = claim.key(page or next(iter(claim.pages)))
     glue(f"{name}-measured", HTML(escape(verdict.measured)))
     glue(f"{name}-verdict", HTML(_badge(verdict)))
-    number = escape(verdict.note) if claim.question else "".join(
-        f"{escape(part.name)}: {picture(part)} {escape(in_words(part))}" for part in verdict.parts[:1])
+    part = verdict.telling
+    number = escape(verdict.note) if claim.question else (
+        f"{escape(part.name)}: {picture(part)} {escape(in_words(part))}" if part else "")
     glue(f"{name}-number", HTML(number or "none"))
 
 

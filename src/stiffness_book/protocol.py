@@ -9,7 +9,7 @@ from stiffness_book.words import name_of
 
 CONVOLUTIONAL = "3×3 convolutions with 32, 64, 128 and 256 channels, 2×2 max pooling after each"
 TRAINING = {"mnist": "58,000 (inferred)", "fashion_mnist": "58,000 (inferred)", "cifar10": "48,000 (inferred)",
-            "cifar100": "not told"}
+            "cifar100": "not stated"}
 FROM_TRAINING = "the paper keeps 2,000 of the training images for validation; here the test images are for that"
 SUBSET = "a subset: part of the data set, the same number of images of each class"
 
@@ -35,11 +35,11 @@ def protocol(number, provenance, *, rates=None, losses=None):
          "zero mean, " + ("unit length" if own["unit_length"] else "unit variance"), ""],
         ["training", f"Adam, {'rates ' if rates else 'rate '}{_published_rates(number)}, batches of 32",
          f"{own['optimizer'].capitalize()}, {rate}, batches of {own['batch_size']}",
-         "slower rates take longer than this book's machine had" if rates and number != 9 else ""],
+         "slower rates were not run" if rates and number != 9 else ""],
     ]
     if losses:
         rows.append(["measured at training loss", _published_losses(number), losses,
-                     "the lowest loss takes longest; not on all data" if number == 8 else ""])
+                     {8: "0.1 is that of Figure 10", 10: "the others are those of Figure 8"}.get(number, "")])
     else:
         rows.append(["longest training, images seen", _published_length(number),
                      f"{own['stages'][-1] * own['batch_size']:,}",
@@ -50,11 +50,11 @@ def protocol(number, provenance, *, rates=None, losses=None):
         ["pairs of an image with itself", "counted (inferred)",
          "counted beside the paper's numbers, left out elsewhere" if nested else "left out",
          "their sign is always +1, so they say nothing"],
-        ["sign of a pair", "from losses in the framework's arithmetic; how is not told", "without rounding",
+        ["sign of a pair", "from losses in the framework's arithmetic; how is not stated", "without rounding",
          "[rounding decides signs late in training](float32.ipynb)"],
-        ["runs", "not told; one where a matrix is shown", f"{len({one['seed'] for one in settings})}",
+        ["runs", "not stated; one where a matrix is shown", f"{len({one['seed'] for one in settings})}",
          "intervals need several"],
-        ["versions", "not told", f"Keras {first['versions']['keras']}", ""],
+        ["versions", "not stated", f"Keras {first['versions']['keras']}", ""],
     ]
     return rows
 
@@ -70,11 +70,11 @@ def _network(number):
 
 
 def _published_rates(number):
-    return {8: "1e-6 to 1e-3", 9: "not told", 10: "1e-6 to 1e-3"}.get(number, "0.001")
+    return {8: "1e-6 to 1e-3", 9: "not stated", 10: "1e-6 to 1e-3"}.get(number, "0.001")
 
 
 def _published_losses(number):
-    return {8: "0.017, 0.056, 0.177", 9: "not told", 10: "0.1"}[number]
+    return {8: "0.017, 0.056, 0.177", 9: "not stated", 10: "0.1"}[number]
 
 
 def _length(number):

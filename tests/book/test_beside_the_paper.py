@@ -49,9 +49,10 @@ def test_curves_that_are_the_papers_agree_with_it():
 def test_domains_that_are_the_papers_agree_with_it():
     medians = published.domains_by_rate().rename(columns={"value": "median"}).assign(quantity="stiff_domain_size_sign")
     rows = cells(texts.domains_beside_the_paper(medians))
-    assert len(rows) == 14 and all(row[3:] == ["+0.00", "0.00"] for row in rows)
+    assert len(rows) == 14 and all(row[3:] == ["0", "+0.00", "0.00"] for row in rows)
     medians["median"] = np.inf
-    assert not texts.domains_beside_the_paper(medians)
+    assert all(row[3] == row[2] and row[4:] == ["–", "–"] for row in cells(texts.domains_beside_the_paper(medians)))
+    assert not texts.domains_beside_the_paper(medians[:0])
 
 
 def drawn(chart):

@@ -109,7 +109,9 @@ def test_matrices_beside_each_other_and_their_agreement_in_words():
     stacks = {images: (np.stack([one, -one]), C) for images, (one, C) in pairs.items()}
     theirs = published.matrices(4)[0]
     told = texts.agreement_with_the_paper(stacks | {7: (np.stack([theirs, theirs]), theirs)})
-    assert "| 7 | +1.00 and −0.54 | +1.00 and −0.54 | +1.00 | +1.00 | 0.00 | 0.00 |" in told
+    assert "| 7 | +1.00, −0.54 | +1.00, −0.54 | +1.00 | +1.00 | 0.00 | 0.00 |" in told
+    assert "mostly chance" in texts.agreement_with_the_paper(stacks)
+    assert "mostly chance" not in texts.agreement_with_the_paper({7: (np.stack([theirs, theirs]), theirs)})
     rows = [line.strip("| ").split(" | ") for line in told.splitlines()[2:6]]
     assert rows[0][4] == "−1.00"  # a run and its reverse
     assert rows[3][3] == "–"  # the paper's is constant between classes

@@ -70,8 +70,9 @@ def test_what_is_said_follows_the_runs(monkeypatch):
     table = made()
     found = rounding.curves(table, IMAGES)
     distances = rounding.distances(found)
-    said = texts.over_fitting_or_rounding(found)
-    assert "is +1.00 if it is computed without rounding" in said
+    said = texts.over_fitting_or_rounding(found, "MNIST")
+    assert "Mostly float32: " in said and "is +1.00 if it is computed without rounding" in said
+    assert "The paper's curve ends at +0.22." in said and "The paper" not in texts.over_fitting_or_rounding(found, "x")
     assert "+0.70 in float32 from logits, +0.45 from clipped probabilities" in said
     reverse = distances.assign(value=np.where(distances["arithmetic"] == "exact", 0.0, 1.0))
     assert "| exact | 0.00 | 0.00 |" in texts.distances_from_the_paper(reverse)

@@ -88,9 +88,9 @@ def between_classes_grows(table, figure=None):
        changed="By the first rule a plateau was whatever noise hid, and moving away from 0 could count as falling.")
 def overfitting_loses_stiffness(table):
     """The onset of over-fitting is the stage with the lowest mean validation loss. Three parts for each data set, by
-    sign stiffness. *Within-class falls*: from the onset to the last stage it changes by −0.1 or less. *Between-class
+    sign stiffness. *Within-class falls*: from the onset to the last stage it falls by 0.1 or more. *Between-class
     plateaus*: from the onset to the stage halfway (in steps) to the last, the interval of its change lies within ±0.1.
-    *Between-class falls*: its distance from 0 changes by −0.1 or less from the onset to the last stage. Runs whose
+    *Between-class falls*: its distance from 0 falls by 0.1 or more from the onset to the last stage. Runs whose
     validation loss is lowest at the first or the last stage do not over-fit, and are not judged.
     """
     parts, told = [], []
@@ -113,8 +113,8 @@ def overfitting_loses_stiffness(table):
        pages={"fig04_permuted_labels": "MNIST"}, before={"fig04_permuted_labels": "reproduced"},
        changed="A network that was never trained passed half of the first rule.")
 def permuted_labels_negative(table, figure=None):
-    """Two parts, by sign stiffness between classes. *Goes negative*: from initialisation to the last stage it changes
-    by −0.1 or less; if its interval lies above +0.05 at any stage after initialisation, positive stiffness has
+    """Two parts, by sign stiffness between classes. *Goes negative*: from initialisation to the last stage it falls by
+    0.1 or more; if its interval lies above +0.05 at any stage after initialisation, positive stiffness has
     developed, and the part is judged by that stage instead. *To −1*: at the last stage it lies within 0.1 of −1.
     """
     first, *later = _steps(table)
@@ -125,10 +125,10 @@ def permuted_labels_negative(table, figure=None):
     shown = _published_matrices(figure)
     ends = shown and [_between(shown[step]) for step in (min(shown), max(shown))]
     return [
-        _change("goes negative", table, "between_classes_sign", first, highest if developed else last,
-                expects="below", paper=ends and ends[1] - ends[0]),
         _level("to −1", table, "between_classes_sign", last, expects="within", none=-1.0,
                paper=ends and ends[1]),
+        _change("goes negative", table, "between_classes_sign", first, highest if developed else last,
+                expects="below", paper=ends and ends[1] - ends[0]),
     ], f"highest after initialisation: {stages[highest].mean:+.2f}, after {highest:,} steps".replace("-", "−")
 
 
@@ -231,7 +231,7 @@ def domain_grows_with_rate(table, figure=None):
 
 
 @claim("C8b", source="v1",
-       statement="The size of stiff domains grows with the learning rate: in the layers' representations.",
+       statement="The size of stiff domains grows with the learning rate: in the hidden layers' representations.",
        pages={"fig10_domain_size": "MNIST"})
 def layer_domains_grow_with_rate(table, figure=None):
     """As for C8a, with the mean of the rank correlations over the hidden layers."""
@@ -313,8 +313,8 @@ def super_classes_appear_and_fade(tested):
        pages={"fig06_class_stiffness_cifar10": "CIFAR-10", "fig07_super_classes": "CIFAR-100"})
 def overfitting_loses_stiffness_of_cnns(table, figure=None):
     """As for C3, from the stage with the lowest mean validation loss to the last stage, by sign stiffness. *Within
-    classes it falls*: it changes by −0.1 or less. *Between classes it falls*: its distance from 0 changes by −0.1 or
-    less.
+    classes it falls*: it falls by 0.1 or more. *Between classes it falls*: its distance from 0 falls by 0.1 or
+    more.
     """
     start, _, last = _over_fitting(table)
     shown = _published_matrices(figure)

@@ -26,8 +26,6 @@ def regimes_behave_alike(tables):
         between = by_step["between_classes_sign"]
         first, last = between.columns[0], between.columns[-1]
         change = between[last] - between[first]
-        parts.append(Part.over(f"changes ({name})", change, expects="above" if change.mean() > 0 else "below",
-                               bounds=(-2.0, 2.0)))
         for summary in SUMMARIES:
             for regime in REGIMES:
                 difference = by_step[f"{summary}_sign_{regime}"] - by_step[f"{summary}_sign"]
@@ -35,4 +33,6 @@ def regimes_behave_alike(tables):
                 parts.append(Part.over(f"{REGIME_WORDS[regime]} alike, {WORDS[summary]} ({name})", difference[step],
                                        expects="within", bounds=(-2.0, 2.0)))
                 told.append(f"{name}, {REGIME_WORDS[regime]}, {WORDS[summary]}: {step:,}")
+        parts.append(Part.over(f"changes ({name})", change, expects="above" if change.mean() > 0 else "below",
+                               bounds=(-2.0, 2.0)))
     return parts, f"differ most after steps: {'; '.join(told)}"

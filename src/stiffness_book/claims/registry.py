@@ -32,8 +32,15 @@ class Verdict:
 
     @property
     def held(self):
-        """How many parts hold, in words; empty where all or none do."""
-        return f"{self.count} parts" if self.verdict == "partly" else ""
+        """How many parts hold, and how many show the reverse, in words; empty where all or none hold."""
+        reverse = outcomes(self.parts).count("reverse")
+        return f"{self.count} parts{f', {reverse} the reverse' * bool(reverse)}" if self.verdict == "partly" else ""
+
+    @property
+    def telling(self):
+        """The part to show where there is room for one: the first that does not hold, or the first of all."""
+        return next((part for part, outcome in zip(self.parts, outcomes(self.parts)) if outcome != "holds"),
+                    self.parts[0] if self.parts else None)
 
     @property
     def measured(self):

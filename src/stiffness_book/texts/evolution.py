@@ -3,7 +3,7 @@
 from itertools import product
 
 from stiffness_book import blocks, summaries
-from stiffness_book.claims.parts import CLEAR, SMALL
+from stiffness_book.claims.parts import SMALL
 from stiffness_book.table import KINDS, STIFFNESS, SUMMARIES
 from stiffness_book.texts.tables import as_table
 from stiffness_book.words import WORDS, interval, percent, signed, signed3, small
@@ -67,10 +67,11 @@ def rounding_or_over_fitting(tables):
     dataset = min(lowest, key=lowest.get)
     _, step, single, exact = lowest[dataset]
     share = (1 - exact) / (1 - single) if single < 1 else 1
-    word = "Mostly through rounding" if share < 0.5 else "Mostly through over-fitting"
-    return (f"**Does stiffness vanish through over-fitting, or through rounding?** {word}: on {dataset}, after "
-            f"{step:,} steps, stiffness within classes is {signed(single)} in single precision, which loses the signs "
-            f"of a very sure network's small gradients, and {signed(exact)} without rounding.")
+    word = "mostly through rounding" if share < 0.5 else "mostly through over-fitting"
+    return (f"**Does stiffness vanish through over-fitting, or through rounding?** In fully connected networks {word}: "
+            f"on {dataset}, at its lowest, after {step:,} steps, stiffness within classes is {signed(single)} in "
+            "single precision, which loses the signs of a very confident network's tiny gradients, and "
+            f"{signed(exact)} without rounding.")
 
 
 # Figures 3, 5 and 6
@@ -78,15 +79,12 @@ def rounding_or_over_fitting(tables):
 def help_between_classes(dataset, table):
     """The finding in a sentence."""
     first, last = summaries.first_and_last(table)
-    before, then = (signed(summaries.at(table, "between_classes_sign", step)["mean"]) for step in (first, last))
-    means = [summaries.at(table, "between_classes_sign", step) for step in (first, last)]
-    word = ("Yes, " if means[1]["low"] > CLEAR else "A little: " if means[1]["low"] > 0 else
-            "No, it harms them: " if means[1]["high"] < 0 else "Not clearly: ")
-    cosines = " to ".join(signed3(summaries.at(table, "between_classes_cosine", step)["mean"])
-                          for step in (first, last))
-    return (f"**Does learning one class help with the others?** {word}on {dataset}, stiffness between classes goes "
-            f"from {before} before training to {then} after {last:,} steps; by cosine, which says how strongly, from "
-            f"{cosines}.")
+    before, then = (summaries.at(table, "between_classes_sign", step) for step in (first, last))
+    word = "yes" if then["low"] > 0 else "no, it harms them" if then["high"] < 0 else "not clearly"
+    cosine = interval(summaries.at(table, "between_classes_cosine", last), signed3)
+    return (f"**Does learning one class help with the others?** By sign, {word}: on {dataset}, stiffness between "
+            f"classes goes from {signed(before['mean'])} before training to {interval(then)} after {last:,} steps. By "
+            f"cosine, which says how strongly, it is then {cosine}.")
 
 
 def over_fitting_within_classes(table):

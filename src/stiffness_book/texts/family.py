@@ -23,12 +23,19 @@ def correlations(rows, alike):
         for stiffness in STIFFNESS:
             known = rows[rows[name].notna()]
             found = pd.Series({key: summaries.rank_correlation(group[name], group[stiffness])
-                               for key, group in known.groupby([*alike, "seed"]) if len(group) > 2})
-            by_seed = found.groupby(level=-1).mean() if len(found) else found
-            mean, low, high = summaries.mean_and_interval(by_seed)
+                               for key, group in known.groupby([*alike, "seed"]) if _varies(group[stiffness])})
+            if found.empty:
+                row.append("constant")
+                continue
+            mean, low, high = summaries.mean_and_interval(found.groupby(level=-1).mean())
             row.append(interval({"mean": mean, "low": max(low, RANGE[0]), "high": min(high, RANGE[1])}))
         told.append(row)
     return as_table(["measure", *STIFFNESS.values()], told)
+
+
+def _varies(values):
+    """Whether there are three values or more, and not all the same."""
+    return len(values) > 2 and values.max() - values.min() > 1e-9
 
 
 def says_the_same(rows, alike):
@@ -38,7 +45,7 @@ def says_the_same(rows, alike):
         for stiffness, kind in STIFFNESS.items():
             known = rows[rows[name].notna()]
             found = [summaries.rank_correlation(group[name], group[stiffness])
-                     for _, group in known.groupby([*alike, "seed"]) if len(group) > 2]
+                     for _, group in known.groupby([*alike, "seed"]) if _varies(group[stiffness])]
             mean = sum(found) / len(found) if found else 0
             if abs(mean) >= SAME:
                 strong.append(f"{words} with stiffness {kind} ({signed(mean)})")

@@ -7,6 +7,7 @@ import numpy as np
 from stiffness.measures import between_classes, within_class
 from stiffness_book import pictures, published, rounding, summaries
 from stiffness_book import protocol as protocols
+from stiffness_book.claims import in_words, outcomes
 from stiffness_book.table import SUMMARIES
 from stiffness_book.texts.tables import as_table
 from stiffness_book.words import interval, percent, signed, signed3
@@ -18,15 +19,20 @@ def agreement_with_the_paper(pairs):
     a `ClassFigure`; empty without them."""
     rows = []
     for images, (ours, theirs) in pairs.items():
-        means = [f"{signed(within_class(C))} and {signed(between_classes(C))}" for C in (ours.mean(axis=0), theirs)]
+        means = [f"{signed(within_class(C))}, {signed(between_classes(C))}" for C in (ours.mean(axis=0), theirs)]
         with_paper = [published.agreement(C, theirs) for C in ours]
         among = [published.agreement(a, b) for a, b in combinations(ours, 2)]
         rows.append([f"{images:,}", *means, *(_mean_of(found, "correlation_between", signed)
                                               for found in (with_paper, among)),
                      *(_mean_of(found, "distance", "{:.2f}".format) for found in (with_paper, among))])
+    repeated = [one["correlation_between"] for ours, _ in pairs.values()
+                for one in (published.agreement(a, b) for a, b in combinations(ours, 2))]
+    chance = len(repeated) > 0 and np.nanmean(repeated) < 0.5
     return rows and (
-        as_table(["images seen", "here, within and between", "the paper", "correlation with the paper",
-                "of two runs here", "mean difference from the paper", "of two runs here"], rows)
+        as_table(["images seen", "here: within, between", "the paper: within, between", "correlation with the paper",
+                "correlation of two runs here", "difference from the paper", "difference of two runs here"], rows)
+        + ("\n\nWhich class helps which is mostly chance on so few images: two runs of this book hardly agree on it "
+           "either. The means over all cells can be compared." if chance else "")
         + "\n\nCorrelations are over the cells between classes, differences are absolute and over all cells. Each "
         "compares one run of this book with the paper's, or with another run of this book: if the paper's run were "
         "another run of ours, both would be about the same. The paper's cells are read off its colours, to "
@@ -57,6 +63,14 @@ def _mean_of(found, name, form):
     return form(np.mean(values)) if values else "–"
 
 
+def verdicts_beside(exact, single):
+    """A table of the parts of one claim judged twice: without rounding, and in single precision."""
+    rows = [[part.name, in_words(part), outcome, in_words(other), also] for part, outcome, other, also in zip(
+        exact.parts, outcomes(exact.parts), single.parts, outcomes(single.parts))]
+    return (f"By the same rule, the claim would be judged *{single.verdict}* in single precision; without rounding it "
+            f"is *{exact.verdict}*.\n\n" + as_table(["part", "exact", "", "single precision", ""], rows))
+
+
 def protocol(number, provenance, **compared):
     """A table of what the paper did for a figure, what this book did, and why they differ; arguments: as of
     `stiffness_book.protocol.protocol`."""
@@ -75,16 +89,21 @@ def beside(versions):
 
 # Over-fitting or rounding
 
-def over_fitting_or_rounding(found):
+def over_fitting_or_rounding(found, dataset):
     """The finding in a sentence. found: as from `rounding.curves`."""
     last = found["step"].max()
     within = found[(found["summary"] == "within_class") & (found["step"] == last)].groupby("arithmetic")["value"].mean()
     named = {"float32": "in float32 from logits", "clipped": "from clipped probabilities",
-             "step_1e-3": "by the float32 change of the loss"}
+             "step_1e-3": "by the float32 change of the loss with a step of 1e-3"}
     ends = ", ".join(f"{signed(within[name])} {words}" for name, words in named.items() if name in within)
-    return ("**Does over-fitting lose stiffness, or does float32?** At the end of training, stiffness within classes "
-            f"is {signed(within[rounding.EXACT])} if it is computed without rounding. From the same weights it is "
-            f"{ends}.")
+    exact, rounded = within[rounding.EXACT], within["float32"]
+    word = "Mostly float32" if rounded < 1 and 1 - exact < 0.5 * (1 - rounded) else "Not float32 alone"
+    paper = rounding.published_curves(dataset)
+    theirs = [f" The paper's curve ends at {signed(value)}."
+              for value in paper.loc[paper["summary"] == "within_class", "value"].iloc[-1:]]
+    return (f"**Does over-fitting lose stiffness, or does float32?** {word}: at the end of training, stiffness within "
+            f"classes is {signed(exact)} if it is computed without rounding. From the same weights it is {ends}."
+            + "".join(theirs))
 
 
 def at_equal_training_loss(tables):
@@ -100,8 +119,18 @@ def at_equal_training_loss(tables):
                                  "between_classes_sign_single")]
             rows.append([f"{loss:g}", name, f"{own['seed'].nunique()} of {table['seed'].nunique()}",
                          f"{own.groupby('seed')['step'].first().median():,.0f}", *means])
-    return as_table(["training loss", "trained with", "runs that reached it", "steps, median", "within classes, exact",
-                   "float32", "between classes, exact", "float32"], rows)
+    told = []
+    for name, table in tables.items():
+        reached = table["target_loss"].dropna()
+        if len(reached):
+            own = table[table["target_loss"] == reached.min()]
+            exact, single = (signed(own.loc[own["quantity"] == f"within_class_sign{suffix}", "value"].mean())
+                             for suffix in ("", "_single"))
+            told.append(f"with {name}, at a training loss of {reached.min():g}, stiffness within classes is {exact}, "
+                        f"and {single} in float32")
+    return (f"{'; '.join(told)[:1].upper()}{'; '.join(told)[1:]}.\n\n" if told else "") + as_table(
+        ["training loss", "trained with", "runs that reached it", "steps, median", "within classes, exact", "float32",
+         "between classes, exact", "float32"], rows)
 
 
 def distances_from_the_paper(distances):
@@ -115,11 +144,11 @@ def distances_from_the_paper(distances):
             rows.append([words, *cells])
     both = distances.groupby("arithmetic")["value"].mean().sort_values()
     nearest = ", ".join(f"{rounding.WORDS[name]} ({value:.2f})" for name, value in both.items())
-    return (as_table(["arithmetic", "within classes", "between classes"], rows)
-            + f"\n\nFrom the nearest to the farthest, over both curves: {nearest}. These are the mean absolute "
-            f"difference between a run's curve and the paper's, over {distances['stages'].max()} of the paper's "
-            "stages: mean and interval over the runs. The paper's curve is one run on 30 images, so even the right "
-            "arithmetic would not give 0.")
+    return (f"The mean absolute difference between a run's curve and the paper's, over {distances['stages'].max()} of "
+            "the paper's stages: mean and interval over the runs. The paper's curve is one run on 30 images, so even "
+            "the right arithmetic would not give 0.\n\n"
+            + as_table(["arithmetic", "within classes", "between classes"], rows)
+            + f"\n\nOver both curves, from the nearest to the farthest: {nearest}.")
 
 
 def zero_gradients_by_class(zeros, images):
@@ -130,11 +159,12 @@ def zero_gradients_by_class(zeros, images):
     rows = [[rounding.WORDS[arithmetic], *(percent(value) for value in wide.loc[arithmetic])]
             for arithmetic in rounding.WORDS if arithmetic in wide.index]
     most = wide.idxmax(axis=1)
-    told = "; ".join(f"{most[name]} ({percent(wide.loc[name].max())}, {words})"
-                     for name, words in rounding.WORDS.items() if name in wide.index)
-    return (as_table(["share of zero gradients, class", *map(str, wide.columns)], rows)
-            + f"\n\nThe class with the most: {told}. In the paper's last matrix class 0 is all zeros. "
-            f"Of {images} probe images, {images // len(wide.columns)} per class; the mean over the runs.")
+    same = most.nunique() == 1
+    told = (f"In each of these class {most.iloc[0]} has the most, {percent(wide.max(axis=1).min())} to "
+            f"{percent(wide.max(axis=1).max())}" if same else "The class with the most is not the same in all of these")
+    return (as_table(["share of images whose pair with itself has the sign 0, class", *map(str, wide.columns)], rows)
+            + f"\n\n{told}. In the paper's last matrix class 0 is all zeros. Of {images} probe images, "
+            f"{images // len(wide.columns)} per class; the mean over the runs.")
 
 
 def symmetric_or_not(found):
