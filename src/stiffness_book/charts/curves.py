@@ -200,11 +200,11 @@ def _evolution(curves, quantities, what, title, *, scale=alt.Undefined, ticks=6,
     last = max([shown["step"].max(), *(step for step, *_ in ended)])
     if mark is not None:
         step, label = mark
-        layers += _vertical_line(shown, step, label, late=step > last / 10, bottom=True)
+        layers += _vertical_line(shown, step, label, late=_late(step, last), bottom=True)
         description += f" A vertical line after {step:,} steps: {label}."
     for place, (step, number, runs) in enumerate(ended):
         label = f"{number} of {runs} runs diverged" if len(ended) <= 4 or place == len(ended) - 1 else ""
-        layers += _vertical_line(shown, step, label, late=step > last / 10, row=place % 5)
+        layers += _vertical_line(shown, step, label, late=_late(step, last), row=place % 5)
     return alt.layer(*layers).properties(width="container", height=240, title=with_notes(title, notes),
                                          description=sentences(description, [*notes, *_in_words(ended)]))
 
@@ -233,6 +233,11 @@ def _reference_line(shown, curves, value, label):
     below = len(ends) > 0 and ends[ends.abs().idxmin()] > 0
     return [line, rule.mark_text(text=label, align="right", baseline="top" if below else "bottom", dx=-4,
                                  dy=3 if below else 0, x="width")]  # in the default colour, which follows the page
+
+
+def _late(step, last):
+    """Whether a step lies in the right half of an axis that ends at the last one."""
+    return np.log1p(step / FIRST_STEPS) > 0.5 * np.log1p(last / FIRST_STEPS)
 
 
 def _vertical_line(shown, step, label, *, late, bottom=False, row=0):
