@@ -137,8 +137,6 @@ for version in list(versions)[1:]:
         mark = summaries.onset(rows), "lowest validation loss"
         page.show(charts.precision_evolution(rows, title=["Sign stiffness", dataset], mark=mark),
                   next(figure), f"Sign stiffness on {dataset} with the other version's settings.")
-        page.show(charts.loss_evolution(rows, title=["Losses", dataset], mark=mark),
-                  next(figure), f"Training and validation loss of these runs on {dataset}.")
     page.say(texts.rounding_or_over_fitting(tables[version]))
 
 # %% [markdown]

@@ -69,14 +69,14 @@ page.say(texts.agreement_with_the_paper(figure.pairs))
 # first and become positive as the network learns (C2).
 
 # %% [markdown]
-# ## All measured stages
+# ## Through training
 #
 # Move the slider through training, and switch between the sign (the first version of the paper) and the cosine of the
 # angle between the gradients (its third version), which also measures how strongly two examples help each other.
 
 # %% tags=["hide-input"]
 page.show(figure.slider(), "Figure 3b",
-          "Class stiffness at every measured stage, by sign or by cosine.")
+          "Class stiffness through training, by sign or by cosine.")
 
 # %% [markdown]
 # ## The two summaries
@@ -114,7 +114,7 @@ page.say(
 for verdict in verdicts:
     page.found(verdict)
 page.front("moving-matrix", figure.moving())
-page.front("between-classes", texts.help_between_classes(figure.dataset, figure.table))
+page.front("between-classes", texts.help_between_classes(figure.dataset, figure.table, cosine=False))
 
 # %% [markdown]
 # ## One pair of images

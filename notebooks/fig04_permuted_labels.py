@@ -66,11 +66,11 @@ page.say(texts.agreement_with_the_paper(figure.pairs))
 # stiffness between classes develops, and that it becomes negative (C4).
 
 # %% [markdown]
-# ## All measured stages
+# ## Through training
 
 # %% tags=["hide-input"]
 page.show(figure.slider(), "Figure 4b",
-          "Class stiffness at every measured stage, by sign or by cosine.")
+          "Class stiffness through training, by sign or by cosine.")
 
 # %% [markdown]
 # ## The two summaries

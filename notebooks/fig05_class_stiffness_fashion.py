@@ -62,11 +62,11 @@ page.say(texts.agreement_with_the_paper(figure.pairs))
 # other entries are inconsistent at first and then positive (C2).
 
 # %% [markdown]
-# ## All measured stages
+# ## Through training
 
 # %% tags=["hide-input"]
 page.show(figure.slider(), "Figure 5b",
-          "Class stiffness at every measured stage, by sign or by cosine.")
+          "Class stiffness through training, by sign or by cosine.")
 
 # %% [markdown]
 # ## The two summaries, and the losses

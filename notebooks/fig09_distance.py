@@ -105,9 +105,11 @@ page.front("near-images", texts.help_between_near_images(curves))
 # %% tags=["hide-input"]
 page.say(texts.beside(versions))
 for version in list(versions)[1:]:
-    sizes = summaries.medians(summaries.domain_sizes(tables[version]), ["dataset", "space", "quantity"])
+    other = tables[version]
+    other = other[other["dataset"] == other["dataset"].iloc[0]]
+    sizes = summaries.medians(summaries.domain_sizes(other), ["dataset", "space", "quantity"])
     page.show(charts.stiffness_against_distance(
-        summaries.distance_curves(tables[version], ["dataset"]),
+        summaries.distance_curves(other, ["dataset"]),
         sizes[sizes["quantity"] == "stiff_domain_size_sign"], title="Stiffness against distance"), "Figure 9b",
         "The same with the other version's settings.")
 

@@ -11,6 +11,8 @@ from IPython.display import HTML
 from stiffness_book import charts, page, published, rounding, summaries
 from stiffness_book.words import name_of
 
+MOST_STAGES = 8  # of a slider, beside those of the paper's figure
+
 
 @dataclass
 class ClassFigure:
@@ -90,8 +92,15 @@ class ClassFigure:
                 if self.pairs else "Class stiffness by sign through training, the mean over the runs.")
 
     def slider(self):
-        """The matrices of all stages, by sign and by cosine; first that which is nearest to the paper's third."""
-        return charts.matrix_slider(self.matrices, title=["Class stiffness", self._on()], of=self._of(),
+        """The matrices through training, by sign and by cosine; first that which is nearest to the paper's third.
+
+        Of many stages some are left out, evenly: a page must stay light.
+        """
+        matrices = self.matrices
+        steps = sorted(set(matrices["step"]))
+        even = {steps[place] for place in np.linspace(0, len(steps) - 1, MOST_STAGES).round().astype(int)}
+        shown = matrices[matrices["step"].isin(even | set(self.nearest.values()))]
+        return charts.matrix_slider(shown, title=["Class stiffness", self._on()], of=self._of(),
                                     first=list(self.nearest.values())[2])
 
     def moving(self):

@@ -64,10 +64,10 @@ def matrices_beside(pairs, class_names, *, title, of):
         for stage, both in pairs.items():
             C = both[place]
             cells = pd.DataFrame([
-                {"class_a": class_names[a], "class_b": class_names[b], "mean": round(float(C[a, b]), 3), "low": None,
-                 "high": None, "seeds": 1} for a, b in np.ndindex(*C.shape)])
+                {"class_a": class_names[a], "class_b": class_names[b], "mean": round(float(C[a, b]), 2)}
+                for a, b in np.ndindex(*C.shape)])
             panels.append(_grey_behind(_matrix(cells, size=150 if len(C) <= 10 else 300, title=[stage, name],
-                                               labels=not panels, stiffness="mean sign stiffness"),
+                                               labels=not panels, stiffness="mean sign stiffness", interval=False),
                                        not np.isfinite(C).all()))
             own = np.eye(len(C), dtype=bool)
             told.append(f"{stage}, {name}: {C[own].mean():.2f} within classes, {C[~own].mean():.2f} between them")
@@ -189,7 +189,7 @@ def _check_measured(steps, measured):
         raise ValueError(f"no stage was measured at steps {missing}; measured were {', '.join(map(str, measured))}")
 
 
-def _matrix(shown, *, size, title, labels, stiffness):
+def _matrix(shown, *, size, title, labels, stiffness, interval=True):
     order = list(dict.fromkeys(shown["class_a"]))
     x, y = (alt.Axis(labelAngle=angle, ticks=False, domain=False) for angle in (-60 if _named(order) else 0, 0))
     return alt.Chart(shown, width=size, height=size, title=title).mark_rect().encode(
@@ -197,8 +197,9 @@ def _matrix(shown, *, size, title, labels, stiffness):
         alt.Y("class_a:N", sort=order, title="gradient step on class" if labels else None, axis=y if labels else None),
         alt.Color("mean:Q", title=stiffness, scale=STIFFNESS_SCALE,
                   legend=alt.Legend(orient="bottom", gradientLength=220, titleLimit=300)),
-        tooltip=[alt.Tooltip("pair:N", title="classes"), *STIFFNESS_TOOLTIP],
-    ).transform_calculate(pair="'a step on ' + datum.class_a + ', the loss of ' + datum.class_b", **STIFFNESS_INTERVAL)
+        tooltip=[alt.Tooltip("pair:N", title="classes"), *STIFFNESS_TOOLTIP[: 2 if interval else 1]],
+    ).transform_calculate(pair="'a step on ' + datum.class_a + ', the loss of ' + datum.class_b",
+                          **(STIFFNESS_INTERVAL if interval else {}))
 
 
 def _has_gaps(matrices):

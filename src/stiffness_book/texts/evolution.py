@@ -70,21 +70,20 @@ def rounding_or_over_fitting(tables):
     word = "mostly through rounding" if share < 0.5 else "mostly through over-fitting"
     return (f"**Does stiffness vanish through over-fitting, or through rounding?** In fully connected networks {word}: "
             f"on {dataset}, at its lowest, after {step:,} steps, stiffness within classes is {signed(single)} in "
-            "single precision, which loses the signs of a very confident network's tiny gradients, and "
-            f"{signed(exact)} without rounding.")
+            f"single precision and {signed(exact)} without rounding.")
 
 
 # Figures 3, 5 and 6
 
-def help_between_classes(dataset, table):
-    """The finding in a sentence."""
+def help_between_classes(dataset, table, *, cosine=True):
+    """The finding in a sentence; cosine: and in a second one by cosine."""
     first, last = summaries.first_and_last(table)
     before, then = (summaries.at(table, "between_classes_sign", step) for step in (first, last))
     word = "yes" if then["low"] > 0 else "no, it harms them" if then["high"] < 0 else "not clearly"
-    cosine = interval(summaries.at(table, "between_classes_cosine", last), signed3)
+    by_cosine = interval(summaries.at(table, "between_classes_cosine", last), signed3)
     return (f"**Does learning one class help with the others?** By sign, {word}: on {dataset}, stiffness between "
-            f"classes goes from {signed(before['mean'])} before training to {interval(then)} after {last:,} steps. By "
-            f"cosine, which says how strongly, it is then {cosine}.")
+            f"classes goes from {signed(before['mean'])} before training to {interval(then)} after {last:,} steps."
+            + f" By cosine, which says how strongly, it is then {by_cosine}." * cosine)
 
 
 def over_fitting_within_classes(table):
