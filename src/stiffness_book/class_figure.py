@@ -11,7 +11,7 @@ from IPython.display import HTML
 from stiffness_book import charts, page, published, rounding, summaries
 from stiffness_book.words import name_of
 
-MOST_STAGES = 8  # of a slider, beside those of the paper's figure
+MOST_STAGES = 6  # of a slider, beside those of the paper's figure
 
 
 @dataclass
