@@ -114,16 +114,14 @@ def regimes(*, datasets, seeds, permuted_dataset, **given):
     """Long training of the first version's network for each data set, and training on permuted labels."""
     long = {dataset: class_stiffness(setting="v1", beside=False, seeds=seeds, dataset=dataset, **given)["v1"]
             for dataset in datasets}
-    permuted = settings_of("permuted labels", "v1", False, {**given, "dataset": permuted_dataset})["v1"]
-    return {**long, "permuted": _of_seeds({"v1": permuted | {"permuted_fraction": 1.0}}, seeds)["v1"]}
+    return {**long, "permuted": _permuted(seeds, dataset=permuted_dataset, **given)}
 
 
 def family(*, dataset, seeds, **given):
     """Long training of the first version's network, and training on permuted labels."""
     settings = {"dataset": dataset, **given}
-    permuted = settings_of("permuted labels", "v1", False, settings)["v1"] | {"permuted_fraction": 1.0}
     return {"true labels": class_stiffness(setting="v1", beside=False, seeds=seeds, **settings)["v1"],
-            "permuted labels": _of_seeds({"v1": permuted}, seeds)["v1"]}
+            "permuted labels": _permuted(seeds, **settings)}
 
 
 def architectures(*, convolutional, connected, seeds, first_stages, max_steps, **settings):
@@ -189,6 +187,12 @@ def assignments(code):
             for target in node.targets if isinstance(node, ast.Assign) else [node.target]:
                 if isinstance(target, ast.Name):
                     yield target.id, node.value
+
+
+def _permuted(seeds, **given):
+    """The first version's network on permuted labels."""
+    settings = settings_of("permuted labels", "v1", False, {**given, "permuted_fraction": 1.0})
+    return _of_seeds(settings, seeds)["v1"]
 
 
 def _of_seeds(versions, seeds):

@@ -164,8 +164,6 @@ def test_names_of_found_clusters():
     assert blocks._commonest(["a", "a"]) == ""
 
 
-
-
 def test_means_over_groups_are_over_their_pairs_of_different_classes():
     rng = np.random.default_rng(0)
     C, groups = rng.uniform(-1, 1, (5, 5)), ["b", "a", "b", "b", "a"]

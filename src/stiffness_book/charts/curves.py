@@ -106,8 +106,7 @@ def measure_evolution(rows, what, *, title):
     if rows["value"].isna().all():
         return no_data(title, _lines(what), notes=notes)
     with np.errstate(over="ignore"):  # the interval of few, very different values
-        curves = over_seeds(rows.assign(value=np.log(rows["value"]), quantity=rows["labels"]), ["step", "quantity"])
-        curves = curves.assign(**np.exp(curves[["mean", "low", "high"]]))
+        curves = loss_curves(rows.assign(quantity=rows["labels"]), list(set(rows["labels"])))
     scale, ticks = logarithmic(curves[["mean", "low", "high"]])
     return _evolution(curves, dict(zip(rows["labels"], rows["labels"])), what, title, scale=scale, ticks=ticks,
                       notes=notes)

@@ -95,13 +95,13 @@ def picture(spec: dict) -> str:
     version = ".".join(VEGALITE_VERSION.split(".")[:2])
     svg = vl_convert.vegalite_to_svg(spec, vl_version=version, config={"aria": False})
     svg = re.sub(r'<g class="[^"]*_voronoi".*?</g>', "", svg, flags=re.DOTALL)
-    svg = re.sub(r'(<g class="mark-rect[^>]*>)((?:<path aria-hidden="true" d="[^"]*" fill="[^"]*"/>){1000,})',
+    svg = re.sub(r'(<g class="mark-rect[^>]*>)((?:<path aria-hidden="true" d="[^"]*" fill="[^"]*"/>){400,})',
                  lambda cells: cells[1] + _by_colour(cells[2]), svg)
     return re.sub(r'<path[^>]* opacity="0"[^>]*/>', "", svg)
 
 
 def _by_colour(cells: str) -> str:
-    """The thousands of cells of a heat map as one path for each colour, a sixth of the size."""
+    """The many cells of a heat map as one path for each colour, a sixth of the size."""
     paths = defaultdict(list)
     for path, colour in re.findall(r'd="([^"]*)" fill="([^"]*)"', cells):
         paths[colour].append(re.sub(r"\d+\.\d+", lambda number: f"{round(float(number[0]), 2):g}", path))

@@ -5,28 +5,27 @@ from itertools import combinations, product
 import numpy as np
 
 from stiffness.measures import between_classes, within_class
-from stiffness_book import pictures, published, rounding, summaries
+from stiffness_book import pictures, published, rounding
 from stiffness_book import protocol as protocols
 from stiffness_book.claims import in_words, outcomes
 from stiffness_book.table import SUMMARIES
-from stiffness_book.texts.tables import as_table
-from stiffness_book.words import interval, percent, signed, signed3
+from stiffness_book.texts.tables import as_table, mean_of
+from stiffness_book.words import percent, signed, signed3
 
 # Beside the paper
 
 def agreement_with_the_paper(pairs):
     """A table of how well matrices agree with the paper's, beside how well two runs of this book agree. pairs: those of
     a `ClassFigure`; empty without them."""
-    rows = []
+    rows, repeated = [], []
     for images, (ours, theirs) in pairs.items():
         means = [f"{signed(within_class(C))}, {signed(between_classes(C))}" for C in (ours.mean(axis=0), theirs)]
         with_paper = [published.agreement(C, theirs) for C in ours]
         among = [published.agreement(a, b) for a, b in combinations(ours, 2)]
+        repeated += [one["correlation_between"] for one in among]
         rows.append([f"{images:,}", *means, *(_mean_of(found, "correlation_between", signed)
                                               for found in (with_paper, among)),
                      *(_mean_of(found, "distance", "{:.2f}".format) for found in (with_paper, among))])
-    repeated = [one["correlation_between"] for ours, _ in pairs.values()
-                for one in (published.agreement(a, b) for a, b in combinations(ours, 2))]
     chance = len(repeated) > 0 and np.nanmean(repeated) < 0.5
     return rows and (
         as_table(["images seen", "here: within, between", "the paper: within, between", "correlation with the paper",
@@ -44,10 +43,8 @@ def super_classes_beside_the_paper(images, ours, theirs, super_classes):
     groups = np.asarray(super_classes)
     apart = ~np.eye(len(theirs), dtype=bool)
     alike = (groups[:, None] == groups) & apart
-    rows = [[words, *(interval(dict(zip(("mean", "low", "high"), summaries.mean_and_interval(
-        [C[chosen].mean() for C in stack]))), signed3) if len(stack) > 1 else signed3(stack[0][chosen].mean())
-        for stack in (ours, [theirs]))]
-        for words, chosen in (("two classes of one super-class", alike), ("all other pairs", apart & ~alike))]
+    rows = [[words, mean_of([C[chosen].mean() for C in ours], signed3), signed3(theirs[chosen].mean())]
+            for words, chosen in (("two classes of one super-class", alike), ("all other pairs", apart & ~alike))]
     with_paper = [published.agreement(C, theirs) for C in ours]
     among = [published.agreement(a, b) for a, b in combinations(ours, 2)]
     return (as_table(["sign stiffness of", f"this book, {images:,} images seen", "the paper"], rows)
@@ -113,10 +110,8 @@ def at_equal_training_loss(tables):
     for loss, (name, table) in product(losses, tables.items()):
         own = table[table["target_loss"] == loss]
         if len(own):
-            means = [interval(dict(zip(("mean", "low", "high"), summaries.mean_and_interval(
-                own.loc[own["quantity"] == quantity, "value"]))))
-                for quantity in ("within_class_sign", "within_class_sign_single", "between_classes_sign",
-                                 "between_classes_sign_single")]
+            means = [mean_of(own.loc[own["quantity"] == quantity, "value"]) for quantity in (
+                "within_class_sign", "within_class_sign_single", "between_classes_sign", "between_classes_sign_single")]
             rows.append([f"{loss:g}", name, f"{own['seed'].nunique()} of {table['seed'].nunique()}",
                          f"{own.groupby('seed')['step'].first().median():,.0f}", *means])
     told = []
@@ -139,8 +134,7 @@ def distances_from_the_paper(distances):
     for arithmetic, words in rounding.WORDS.items():
         own = distances[distances["arithmetic"] == arithmetic]
         if len(own):
-            cells = [interval(dict(zip(("mean", "low", "high"), summaries.mean_and_interval(
-                own.loc[own["summary"] == summary, "value"]))), "{:.2f}".format) for summary in SUMMARIES]
+            cells = [mean_of(own.loc[own["summary"] == summary, "value"], "{:.2f}".format) for summary in SUMMARIES]
             rows.append([words, *cells])
     both = distances.groupby("arithmetic")["value"].mean().sort_values()
     nearest = ", ".join(f"{rounding.WORDS[name]} ({value:.2f})" for name, value in both.items())

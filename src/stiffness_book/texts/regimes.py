@@ -1,12 +1,9 @@
 """What the page on regimes of pairs says: training images, validation images, and both."""
 
-import numpy as np
-
-from stiffness_book import summaries
 from stiffness_book.claims.parts import CLEAR
-from stiffness_book.table import KINDS, REGIMES, STIFFNESS, SUMMARIES
-from stiffness_book.texts.tables import as_table
-from stiffness_book.words import REGIME_WORDS, WORDS, interval
+from stiffness_book.table import KINDS, REGIMES, SUMMARIES
+from stiffness_book.texts.tables import as_table, mean_of
+from stiffness_book.words import REGIME_WORDS, WORDS
 
 
 def regimes_alike(tables):
@@ -41,10 +38,8 @@ def largest_differences(tables):
     rows = {}
     for name, table in tables.items():
         for summary, regime, _, difference, step in _differences(table):
-            mean, low, high = summaries.mean_and_interval(difference[step])
-            low, high = np.clip([low, high], 2 * STIFFNESS[0], 2 * STIFFNESS[1])
             rows.setdefault((name, WORDS[summary], REGIME_WORDS[regime]), []).append(
-                f"{interval({'mean': mean, 'low': low, 'high': high})}, {step:,} steps")
+                f"{mean_of(difference[step], bounds=(-2, 2))}, {step:,} steps")
     return (as_table(["data", "stiffness", "pairs", "difference by sign", "difference by cosine"],
                      [[*key, *cells] for key, cells in rows.items()])
             + "\n\nEach is the regime minus that of pairs of two validation images, at the stage at which the mean "

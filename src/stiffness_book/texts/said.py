@@ -5,8 +5,8 @@ import pandas as pd
 
 from stiffness_book import summaries
 from stiffness_book.table import OTHER_DISTANCES, STIFFNESS, SUMMARIES
-from stiffness_book.texts.tables import as_table
-from stiffness_book.words import WORDS, interval, percent, signed
+from stiffness_book.texts.tables import as_table, mean_of
+from stiffness_book.words import WORDS, percent, signed
 
 _MEASURES = ("within_class_sign", "between_classes_sign", "within_class_cosine", "between_classes_cosine")
 
@@ -24,7 +24,7 @@ def width_and_stiffness(table, networks):
         rows.append([network, _mean(at_last, "train_loss", "{:.3f}".format, (0, np.inf)),
                      _mean(at_last, "validation_accuracy", percent, (0, 1)),
                      *(_mean(stage, "between_classes_sign") for stage in (before, at_last)),
-                     interval(_interval(positive, (0, 1)), percent)])
+                     mean_of(positive, percent, (0, 1))])
     return as_table(["network", "training loss", "validation accuracy", "between classes, at initialisation",
                      f"after {last:,} steps", "positive class pairs then"], rows)
 
@@ -36,11 +36,12 @@ def does_it_take_capacity(table, networks):
     for network in networks:
         values = summaries.at_seeds(table[(table["network"] == network) & table["target_loss"].isna()],
                                     "between_classes_sign", last)
-        found[network] = _interval(values, STIFFNESS)
-    positive = [network for network, one in found.items() if one["low"] > 0]
+        found[network] = values
+    positive = [network for network, values in found.items() if summaries.mean_and_interval(values)[1] > 0]
+    narrow, wide = (mean_of(found[networks[place]], bounds=STIFFNESS) for place in (0, -1))
     return (f"After {last:,} steps stiffness between classes is positive, by its interval over runs, in "
             f"{len(positive)} of {len(networks)} widths{': ' + ', '.join(positive) if positive else ''}. It is "
-            f"{interval(found[networks[0]])} in the narrowest network, {interval(found[networks[-1]])} in the widest.")
+            f"{narrow} in the narrowest network, {wide} in the widest.")
 
 
 def stiffness_against_the_gap(parts):
@@ -63,7 +64,7 @@ def stiffness_against_the_gap(parts):
                                for key, group in wide.groupby([*alike, "seed"]) if len(group) > 2})
             cases = len(found)
             by_seed = found.groupby(level=-1).mean()
-            cells.append(interval(_interval(by_seed, STIFFNESS)))
+            cells.append(mean_of(by_seed, bounds=STIFFNESS))
         rows.append([name, f"{cases}", *cells])
     return as_table(["compared", "rank correlations", "within classes, sign", "between classes, sign",
                      "within classes, cosine", "between classes, cosine"], rows)
@@ -112,7 +113,7 @@ def average_against_the_rate(table):
             slopes = own.groupby("seed").apply(
                 lambda run, name=name: summaries.slope_per_decade(run["learning_rate"], run[name])
                 if run["learning_rate"].nunique() > 1 else np.nan, include_groups=False)
-            cells.append(interval(_interval(slopes)))
+            cells.append(mean_of(slopes))
         told.append([dataset, f"{loss:g}", *cells])
     return as_table(["data", "training loss", "within classes", "between classes", "all pairs of classes"], told)
 
@@ -133,15 +134,10 @@ def other_distances(table):
                      (hidden["seed"] == seed for seed in sorted(set(hidden["seed"])))]
             rows.append([dataset, name.replace("l1", "L1").replace("l2", "L2"),
                          *(f"{value:.2f}" if np.isfinite(value) else "none" for value in by_space),
-                         interval(_interval(pd.Series(order), STIFFNESS))])
+                         mean_of(order, bounds=STIFFNESS)])
     return as_table(["data", "distance", *by_space.index, "order of the hidden layers"], rows)
-
-
-def _interval(values, bounds=(-np.inf, np.inf)):
-    mean, low, high = summaries.mean_and_interval(values)
-    return {"mean": mean, "low": np.clip(low, *bounds), "high": np.clip(high, *bounds)}
 
 
 def _mean(table, quantity, form=signed, bounds=STIFFNESS):
     values = table.loc[table["quantity"] == quantity].groupby("seed")["value"].mean()
-    return interval(_interval(values, bounds), form) if len(values) else "–"
+    return mean_of(values, form, bounds) if len(values) else "–"
