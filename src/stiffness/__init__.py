@@ -25,8 +25,10 @@ __all__ = [
     "critical_length",
     "gradient_gram",
     "gradient_norms",
+    "jacobian_norm",
     "nearest_gradients",
     "stiffness_vs_distance",
+    "transitions",
     "within_class",
     "zero_crossing",
 ]
@@ -34,6 +36,7 @@ __all__ = [
 _NEEDS_KERAS = {
     **dict.fromkeys(["cosine_class_stiffness", "gradient_gram", "gradient_norms", "nearest_gradients"],
                     "stiffness.gram"),
+    **dict.fromkeys(["jacobian_norm", "transitions"], "stiffness.sensitivity"),
     "StiffnessCallback": "stiffness.callback",
 }
 

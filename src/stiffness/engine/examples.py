@@ -70,6 +70,19 @@ def examples_of(x_name, x, y_name, y, model):
     return x, y
 
 
+def inputs_of(x_name, x, model):
+    """x alone as `examples_of` gives it."""
+    if x is None:
+        raise ValueError(f"{x_name} is missing; expected an array of examples")
+    x = _nest(x_name, x, getattr(model, "inputs", None))
+    lengths = [len(part) for part in keras.tree.flatten(x)]
+    if len(set(lengths)) > 1 or not lengths[0]:
+        raise ValueError(f"{x_name} has {' and '.join(map(str, lengths))} examples; expected as many in each input, "
+                         "one or more")
+    _check_types(x_name, x, model)
+    return x
+
+
 def _check_types(x_name, x, model):
     inputs = keras.tree.flatten(getattr(model, "inputs", None) or [])
     parts = [x.get(each.name) for each in inputs] if isinstance(x, dict) else keras.tree.flatten(x)

@@ -103,3 +103,13 @@ def loss_gradients(losses_of, outputs):
 
     found, losses = jax.grad(total, has_aux=True)(outputs)
     return losses, found
+
+
+def input_jacobians(function, inputs):
+    """(outputs, [(n, m, *shape)]): the function's outputs (n, m) and their derivatives with respect to each of the
+    inputs, a nest of tensors (n, *shape). Each example's output depends on itself alone."""
+    def one(example):
+        with keras.StatelessScope():
+            return function(keras.tree.map_structure(lambda part: part[None], example))[0]
+
+    return function(inputs), keras.tree.flatten(jax.vmap(jax.jacrev(one))(inputs))

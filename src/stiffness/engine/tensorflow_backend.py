@@ -135,3 +135,16 @@ def loss_gradients(losses_of, outputs):
         tape.watch(outputs)
         losses = losses_of(outputs)
     return losses, tape.gradient(losses, outputs, unconnected_gradients="zero")
+
+
+def input_jacobians(function, inputs):
+    """(outputs, [(n, m, *shape)]): the function's outputs (n, m) and their derivatives with respect to each of the
+    inputs, a nest of tensors (n, *shape); None for one without part. Each example's output depends on itself alone."""
+    leaves = keras.tree.flatten(inputs)
+    with tf.GradientTape(persistent=True, watch_accessed_variables=False) as tape:
+        tape.watch(leaves)
+        outputs = function(inputs)
+        total = tf.reduce_sum(outputs)
+    # a jacobian is zeros where an output does not depend on the input, and cannot be told from one that is zero
+    return outputs, [None if tape.gradient(total, leaf) is None else tape.batch_jacobian(outputs, leaf)
+                     for leaf in leaves]

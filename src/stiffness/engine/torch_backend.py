@@ -99,6 +99,15 @@ def loss_gradients(losses_of, outputs):
     return losses.detach(), _gradients(losses.sum(), outputs)
 
 
+def input_jacobians(function, inputs):
+    """(outputs, [(n, m, *shape)]): the function's outputs (n, m) and their derivatives with respect to each of the
+    inputs, a nest of tensors (n, *shape). Each example's output depends on itself alone."""
+    inputs = keras.tree.map_structure(lambda part: part.detach().requires_grad_(), inputs)
+    outputs, leaves = function(inputs), keras.tree.flatten(inputs)
+    columns = [_gradients(column.sum(), leaves, retain_graph=True) for column in outputs.T]
+    return outputs.detach(), [torch.stack(parts, dim=1) for parts in zip(*columns)]
+
+
 def _gradients(total, tensors, retain_graph=False):
     """The gradients of a scalar with respect to tensors, zeros for those that it does not depend on."""
     if not tensors or not total.requires_grad:
