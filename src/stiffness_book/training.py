@@ -91,13 +91,14 @@ def shuffled_batches(split, batch_size, seed, start=0):
     The order is a pure function of seed and pass, so it depends on nothing that ran before. A last batch that would
     not be full is left out; as the order is fresh, no example is left out for good.
     """
-    batches = len(split) // batch_size
+    size = len(split)
+    batches = size // batch_size
     if batches == 0:
-        raise ValueError(f"batch_size is {batch_size}; expected at most the {len(split)} training examples")
+        raise ValueError(f"batch_size is {batch_size}; expected at most the {size} training examples")
 
-    def orders():
+    def orders():  # TensorFlow keeps it for good, so it must not hold the data
         for epoch in itertools.count(start // batches):
-            order = np.random.default_rng([seed, epoch]).permutation(len(split))
+            order = np.random.default_rng([seed, epoch]).permutation(size)
             first = start % batches if epoch == start // batches else 0
             yield order[: batches * batch_size].reshape(batches, batch_size)[first:]
 

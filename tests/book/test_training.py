@@ -1,7 +1,9 @@
 """Training: the same seed, the order of the data, the stages, and the callback that measures them."""
 
+import gc
 import itertools
 import random
+import weakref
 
 import keras
 import numpy as np
@@ -30,6 +32,17 @@ def orders(n, batch_size, seed, epochs):
     split = data.Split(np.arange(n), np.arange(n))
     batches = itertools.islice(training.shuffled_batches(split, batch_size, seed), epochs * (n // batch_size))
     return np.concatenate([inputs for inputs, _ in batches]).reshape(epochs, -1)
+
+
+def test_a_pipeline_that_is_gone_keeps_no_data():
+    """A process that computes many runs would otherwise hold the training images of all of them."""
+    inputs = np.zeros((64, 3), np.float32)
+    held = weakref.ref(inputs)
+    split = data.Split(inputs, np.zeros(64, np.int64))
+    next(iter(training.shuffled_batches(split, 8, seed=0)))
+    del split, inputs
+    gc.collect()
+    assert held() is None
 
 
 def test_every_epoch_has_a_fresh_order():
