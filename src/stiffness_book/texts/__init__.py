@@ -28,6 +28,7 @@ from stiffness_book.texts.family import correlations, says_the_same
 from stiffness_book.texts.networks import (
     ceiling_of_the_sign,
     convolutional_by_cosine,
+    convolutional_is_stiffer,
     images_against_seeds,
     networks_that_fell_short,
     where_networks_stopped,
@@ -94,6 +95,7 @@ __all__ = [
     "both_versions_at_once",
     "ceiling_of_the_sign",
     "convolutional_by_cosine",
+    "convolutional_is_stiffer",
     "correlations",
     "cosines_from_first_to_last",
     "cosines_near_and_far",
