@@ -6,17 +6,16 @@ from stiffness_book.claims.fort_v1 import (
     first_probe_sets_suffice,
     higher_rate_is_stiffer,
     layer_domains_grow_with_rate,
-    locality_stiffens,
     near_pairs_are_stiff,
     overfitting_loses_stiffness,
     overfitting_loses_stiffness_of_cnns,
     permuted_labels_negative,
     probe_images_suffice,
     super_class_blocks,
-    super_classes_appear_and_fade,
     within_class_positive,
 )
 from stiffness_book.claims.fort_v3 import regimes_behave_alike
+from stiffness_book.claims.future_work import locality_stiffens, super_classes_appear_and_fade
 from stiffness_book.claims.parts import SMALL, outcomes
 from stiffness_book.claims.registry import CLAIMS, claim, in_order, in_words, picture, scorecard
 

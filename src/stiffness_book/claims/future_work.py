@@ -1,0 +1,72 @@
+"""What the first version of the stiffness paper leaves to future work, in the order of the claims' ids.
+
+A rule's docstring is printed on its page.
+"""
+
+
+from stiffness_book import blocks
+from stiffness_book.claims.fort_v1 import block_parts, divided
+from stiffness_book.claims.parts import SMALL, Part
+from stiffness_book.claims.registry import NotMeasured, claim
+from stiffness_book.table import SUMMARIES
+from stiffness_book.words import WORDS, signed3
+
+
+@claim("C14", source="expected in v1",
+       statement="Locality gives higher stiffness: a convolutional network is stiffer than a fully connected one.",
+       pages={"architectures": "CIFAR-10"}, before={"architectures": "partly"},
+       changed="Where the fully connected network is at +1.00 nothing can be stiffer, and the first rule counted that.")
+def locality_stiffens(table, pairs):
+    """One part for each two networks, training loss and summary (within or between classes), by sign stiffness: the
+    convolutional network exceeds the fully connected one by 0.05 or more (Welch's interval over runs). There is no
+    comparison where fewer than two runs of a network reach the loss, or where the fully connected network leaves no
+    room: where it is above +0.95.
+    """
+    parts, short, full = [], 0, 0
+    for one, other in pairs:
+        for loss in sorted(table["target_loss"].dropna().unique(), reverse=True):
+            for summary in SUMMARIES:
+                chosen = table[(table["quantity"] == f"{summary}_sign") & (table["target_loss"] == loss)]
+                a, b = (chosen.loc[chosen["network"] == name, "value"].to_numpy() for name in (one, other))
+                if min(len(a), len(b)) < 2:
+                    short += 1
+                elif b.mean() > 1 - SMALL:
+                    full += 1
+                else:
+                    parts.append(_difference(f"{one} and {other}, loss {loss:g}, {WORDS[summary]}", a, b))
+    if not parts:
+        raise NotMeasured("no two networks could be compared at any loss")
+    reasons = [f"{full} because the fully connected network is at the ceiling"] * bool(full) + [
+        f"{short} because fewer than two runs of a network reached the loss"] * bool(short)
+    return parts, f"no comparison: {', '.join(reasons)}" if reasons else ""
+
+
+@claim("C15", source="asked in v1", question=True,
+       statement="When does the super-class structure appear over training, and when does it fade?",
+       pages={"fig07_super_classes": "CIFAR-100"}, before={"fig07_super_classes": "reproduced"},
+       changed="It is a question, which can be answered but not reproduced.")
+def super_classes_appear_and_fade(tested):
+    """Three parts, by the sign stiffness of classes of one super-class minus that of others, at the stage where it is
+    largest. *Grown*: since initialisation by 0.05 or more. *Not by chance*: p < 0.01 in every run against random
+    relabellings. *Fades*: from there to the last stage it falls by half of its largest value or more.
+    """
+    by_step, p = divided(tested, blocks.SUPER)
+    peak, last = by_step.mean().idxmax(), max(by_step)
+    there = [step for step in by_step if p[step] < blocks.SIGNIFICANT]
+    gone = [step for step in by_step if step > peak and by_step[step].mean() < by_step[peak].mean() / 2]
+    return [*block_parts("super-classes", by_step, p, peak),
+            Part.over("fades", by_step[last] - by_step[peak], expects="below",
+                      size=max(abs(by_step[peak].mean()) / 2, SMALL / 2), form=signed3, bounds=(-2.0, 2.0))], (
+        f"p < {blocks.SIGNIFICANT} in every run from step {there[0]:,} on; " if there else "at no stage p < 0.01; ") + (
+        f"largest after {peak:,} steps; " + (f"less than half of that from step {gone[0]:,} on" if gone else
+                                             f"not below half of that by step {last:,}"))
+
+
+# Numbers of the runs
+
+def _difference(name, a, b):
+    """The mean of a minus that of b, with the error and the degrees of freedom of Welch's test."""
+    squares = [values.var(ddof=1) / len(values) for values in (a, b)]
+    whole = sum(squares)
+    df = whole**2 / sum(s**2 / (len(v) - 1) for s, v in zip(squares, (a, b))) if whole else min(len(a), len(b)) - 1
+    return Part(name, float(a.mean() - b.mean()), float(whole**0.5), float(df), size=SMALL, bounds=(-2.0, 2.0))
