@@ -99,6 +99,11 @@ class Experiment:
         """The degrees of the spherical harmonics from which the labels are made: (2, 4); () for other data sets."""
         return degrees_and_draw(self.dataset)[0]
 
+    @property
+    def degree(self):
+        """The degree, where there is one; 0 elsewhere."""
+        return self.degrees[0] if len(self.degrees) == 1 else 0
+
     def settings(self):
         """The settings as plain JSON values."""
         return json.loads(json.dumps(asdict(self)))

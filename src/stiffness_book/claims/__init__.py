@@ -15,7 +15,11 @@ from stiffness_book.claims.fort_v1 import (
     within_class_positive,
 )
 from stiffness_book.claims.fort_v3 import regimes_behave_alike
-from stiffness_book.claims.future_work import locality_stiffens, super_classes_appear_and_fade
+from stiffness_book.claims.future_work import (
+    domain_follows_length_scale,
+    locality_stiffens,
+    super_classes_appear_and_fade,
+)
 from stiffness_book.claims.parts import SMALL, outcomes
 from stiffness_book.claims.registry import CLAIMS, claim, in_order, in_words, picture, scorecard
 
@@ -24,6 +28,7 @@ __all__ = [
     "SMALL",
     "between_classes_grows",
     "claim",
+    "domain_follows_length_scale",
     "domain_grows_with_rate",
     "first_probe_sets_suffice",
     "higher_rate_is_stiffer",

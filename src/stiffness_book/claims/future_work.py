@@ -4,10 +4,13 @@ A rule's docstring is printed on its page.
 """
 
 
-from stiffness_book import blocks
-from stiffness_book.claims.fort_v1 import block_parts, divided
+import numpy as np
+
+from stiffness_book import blocks, harmonics
+from stiffness_book.claims.fort_v1 import ORDERED, block_parts, divided
 from stiffness_book.claims.parts import SMALL, Part
 from stiffness_book.claims.registry import NotMeasured, claim
+from stiffness_book.summaries import rank_correlation
 from stiffness_book.table import SUMMARIES
 from stiffness_book.words import WORDS, signed3
 
@@ -60,6 +63,43 @@ def super_classes_appear_and_fade(tested):
         f"p < {blocks.SIGNIFICANT} in every run from step {there[0]:,} on; " if there else "at no stage p < 0.01; ") + (
         f"largest after {peak:,} steps; " + (f"less than half of that from step {gone[0]:,} on" if gone else
                                              f"not below half of that by step {last:,}"))
+
+
+@claim("C16", source="asked in v1", question=True,
+       statement="How does the size of the stiff domain depend on the length scale of the function behind the labels?",
+       pages={"harmonics": "spherical harmonics"})
+def domain_follows_length_scale(table):
+    """The size of the stiff domain is the angle at which the sign stiffness of all pairs first falls to zero, in input
+    space; the length scale is the angle at which the autocorrelation of the function does. They are compared at the
+    lowest training loss that all runs reach, and at the last stage. *Equal*, in both: the median over the degrees of
+    size / length scale lies within 1 ± 0.1, with its whole interval over seeds. *In order*, in both: the rank
+    correlation of size and length scale over the degrees, in the runs of each seed, is 0.5 or more. *As before
+    training*, at the loss: the change of this median since initialisation lies within ±0.1.
+    """
+    moments = harmonics.moments(table)
+    if len(moments) < 3:
+        raise NotMeasured("no training loss was reached in all runs")
+    if table["degree"].nunique() < 3:
+        raise NotMeasured("fewer than three degrees were measured")
+    found = {}
+    for name, rows in moments.items():
+        sizes = harmonics.domains(table[rows])
+        sizes = sizes[sizes["space"] == "input"]
+        by_seed = sizes.groupby("seed")
+        found[name] = (by_seed.apply(lambda run: rank_correlation(run["scale"], run["size"]), include_groups=False),
+                       by_seed["ratio"].median(), sizes.groupby("degree")["ratio"].median())
+    parts, (start, *later) = [], found
+    for name in later:
+        order, ratio, _ = found[name]
+        parts += [Part.over(f"equal, {name}", ratio, expects="within", none=1.0, bounds=(0.0, np.inf),
+                            form="{:.2f}".format),
+                  Part.over(f"in order, {name}", order, size=ORDERED)]
+    parts.append(Part.over(f"as before training, {later[0]}", found[later[0]][1] - found[start][1], expects="within",
+                           bounds=(-np.inf, np.inf)))
+    larger = [f"{degree}" for degree, ratio in found[later[1]][2].items() if ratio > 1.1]
+    return parts, (f"size / length scale is {found[start][1].mean():.2f} before training, and "
+                   + ", ".join(f"{found[name][1].mean():.2f} {name}" for name in later)
+                   + (f", where it is above 1.1 for degree {', '.join(larger)}" if larger else ""))
 
 
 # Numbers of the runs
