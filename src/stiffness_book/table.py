@@ -39,6 +39,11 @@ class Quantity:
     setting: str | None = None
 
 
+def neighbours_in(order, kind):
+    """The name of the stiffness between batches that follow each other in an order."""
+    return f"neighbours_{order.replace(' ', '_')}_{kind}"
+
+
 _POSITIVE = (0, inf)
 _ZERO = "a gradient of zero has no cosine"
 QUANTITIES = {
@@ -103,7 +108,7 @@ QUANTITIES = {
     "intensity_probe_accuracy": Quantity(
         "of a logistic regression from the mean intensity to the class, fitted on the fixed set of training examples, "
         "on the validation split", (0, 1), setting="intensity"),
-    **{f"neighbours_{order.replace(' ', '_')}_{kind}": Quantity(
+    **{neighbours_in(order, kind): Quantity(
         "mean stiffness over pairs of training examples of two batches that follow each other from the coming step "
         f"on, where the order is {order}", STIFFNESS, (), kind == "cosine", "neighbours")
        for order in ORDERS for kind in KINDS},

@@ -29,6 +29,7 @@ from stiffness_book.table import (
     OTHER_DISTANCES,
     QUANTITIES,
     error_sizes,
+    neighbours_in,
 )
 
 FIXED_SET = 5000  # training examples on which the training loss of a stage is measured, in inference mode
@@ -245,7 +246,7 @@ class StageRecorder(StiffnessCallback):
             pairs = orders.neighbours(batches)
             for kind, s in (("sign", gram.sign()), ("cosine", gram.cosine())):
                 known = s[pairs][~np.isnan(s[pairs])]
-                rows.append({"quantity": f"neighbours_{order.replace(' ', '_')}_{kind}",
+                rows.append({"quantity": neighbours_in(order, kind),
                              "value": float(known.mean()) if len(known) else np.nan})
         return rows
 

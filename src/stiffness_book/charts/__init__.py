@@ -22,12 +22,14 @@ from stiffness_book.charts.harmonics import domain_sizes_against_scale, stiffnes
 from stiffness_book.charts.learning_rate import domain_sizes_against_rate, stiffness_against_rate
 from stiffness_book.charts.matrices import in_words, matrices_beside, matrix_orders, matrix_panels, matrix_slider
 from stiffness_book.charts.moving import moving_matrix
+from stiffness_book.charts.orders import class_accuracies, within_passes
 from stiffness_book.charts.points import network_difference_points, network_stiffness_points, probe_error_curves
 
 __all__ = [
     "agreement_evolution",
     "arithmetic_evolution",
     "block_evolution",
+    "class_accuracies",
     "domain_evolution",
     "domain_sizes_against_rate",
     "domain_sizes_against_scale",
@@ -50,4 +52,5 @@ __all__ = [
     "stiffness_against_rate",
     "stiffness_evolution",
     "two_gradients",
+    "within_passes",
 ]

@@ -40,23 +40,23 @@ def domain_sizes_against_scale(sizes, *, title):
         return no_data(title, what, notes=notes)
     order = list(dict.fromkeys(sizes["moment"]))
     rows = over_seeds(sizes.assign(value=sizes["size"]), ["moment", "degree", "scale"], bounds=(1e-3, np.pi))
-    scale, ticks = logarithmic([*rows["scale"], *rows["mean"]])
+    scale, ticks = logarithmic(rows[["scale", "mean", "low", "high"]])
     x = alt.X("scale:Q", title="length scale of the labels (radians)", scale=scale,
               axis=alt.Axis(grid=False, **ticks_at(ticks), format="~g"))
     y = {"title": "size of the stiff domain", "scale": scale,
          "axis": alt.Axis(grid=False, **ticks_at(ticks), format="~g")}
     base = alt.Chart(rounded(rows).round({"scale": 4})).transform_calculate(**interval(".2f")).encode(
         x, alt.Color("moment:N", sort=order, scale=CURVES,
-                     legend=alt.Legend(title=None, orient="bottom", columns=1, symbolOpacity=1)),
-        alt.Shape("moment:N", sort=order, legend=None))
+                     legend=alt.Legend(title=None, orient="bottom", columns=1, symbolOpacity=1)))
+    hollow = alt.Shape("moment:N", sort=order, legend=None)  # as the points of all moments may lie on each other
     ends = pd.DataFrame({"scale": scale.domain, "value": scale.domain})
     told = [f"{moment}: " + ", ".join(f"degree {row.degree}: {or_unknown(row.mean, '.2f')}, scale {row.scale:.2f}"
                                       for row in rows[rows["moment"] == moment].itertuples()) + "."
             for moment in order]
     return alt.layer(
         alt.Chart(ends).mark_line(color=GREY, strokeDash=[4, 4]).encode(x, alt.Y("value:Q", **y)),
-        base.mark_rule(strokeWidth=2).encode(alt.Y("low:Q", **y), alt.Y2("high:Q")),
-        base.mark_point(filled=True, opacity=0.8, size=80).encode(alt.Y("mean:Q", **y), tooltip=[
+        base.mark_rule(strokeWidth=1.5, opacity=0.7).encode(alt.Y("low:Q", **y), alt.Y2("high:Q")),
+        base.mark_point(filled=False, strokeWidth=2, size=110).encode(alt.Y("mean:Q", **y), hollow, tooltip=[
             "moment:N", "degree:Q", alt.Tooltip("scale:Q", title="length scale", format=".3f"), *mean_tooltip(".2f")]),
     ).properties(width="container", height=300, title=with_notes(title, [*notes, "dashed: both alike"]),
                  description=sentences(f"{what}. " + " ".join(told), notes))
@@ -87,7 +87,7 @@ def stiffness_against_angle(curves, agreement, *, title):
         expected = agreement.loc[agreement["degree"] == degree, ["distance", "value"]].round(3)
         panels.append(alt.layer(
             zero_line(),
-            base.mark_area(opacity=0.2).encode(alt.Y("low:Q", **y), alt.Y2("high:Q")),
+            base.mark_area(opacity=0.15).encode(alt.Y("low:Q", **y), alt.Y2("high:Q")),
             base.mark_line().encode(alt.Y("mean:Q", **y), tooltip=[
                 "moment:N", alt.Tooltip("distance:Q", title="angle"), *STIFFNESS_TOOLTIP]),
             alt.Chart(expected).mark_line(color=GREY, strokeDash=[4, 3]).encode(x, alt.Y("value:Q", **y)),

@@ -18,6 +18,7 @@ from stiffness_book.claims.fort_v3 import regimes_behave_alike
 from stiffness_book.claims.future_work import (
     domain_follows_length_scale,
     locality_stiffens,
+    order_leaves_its_mark,
     super_classes_appear_and_fade,
 )
 from stiffness_book.claims.parts import SMALL, outcomes
@@ -37,6 +38,7 @@ __all__ = [
     "layer_domains_grow_with_rate",
     "locality_stiffens",
     "near_pairs_are_stiff",
+    "order_leaves_its_mark",
     "outcomes",
     "overfitting_loses_stiffness",
     "overfitting_loses_stiffness_of_cnns",

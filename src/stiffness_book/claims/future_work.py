@@ -10,8 +10,8 @@ from stiffness_book import blocks, harmonics
 from stiffness_book.claims.fort_v1 import ORDERED, block_parts, divided
 from stiffness_book.claims.parts import SMALL, Part
 from stiffness_book.claims.registry import NotMeasured, claim
-from stiffness_book.summaries import rank_correlation
-from stiffness_book.table import SUMMARIES
+from stiffness_book.summaries import against_shuffled, by_stage, rank_correlation
+from stiffness_book.table import SUMMARIES, neighbours_in
 from stiffness_book.words import WORDS, signed3
 
 
@@ -65,7 +65,7 @@ def super_classes_appear_and_fade(tested):
                                              f"not below half of that by step {last:,}"))
 
 
-@claim("C16", source="asked in v1", question=True,
+@claim("C16", source="v1, future work", question=True,
        statement="How does the size of the stiff domain depend on the length scale of the function behind the labels?",
        pages={"harmonics": "spherical harmonics"})
 def domain_follows_length_scale(table):
@@ -100,6 +100,37 @@ def domain_follows_length_scale(table):
     return parts, (f"size / length scale is {found[start][1].mean():.2f} before training, and "
                    + ", ".join(f"{found[name][1].mean():.2f} {name}" for name in later)
                    + (f", where it is above 1.1 for degree {', '.join(larger)}" if larger else ""))
+
+
+@claim("C17", source="v1, future work",
+       statement="Stiffness reflects the order in which training data is presented.",
+       pages={"data_order": "MNIST and Fashion-MNIST"})
+def order_leaves_its_mark(tables):
+    """For each data set and each order other than shuffled, by sign stiffness, averaged over the stages after
+    initialisation, and in comparison with the shuffled run of the same seed at the same steps. *Between classes*: the
+    stiffness of validation images of different classes is another one, by 0.1 or more, in either direction. *Neighbours
+    in time*: so is that of training images of two batches that follow each other in this order, measured on the same
+    batches in both networks, so that it is not their images that differ. There is no comparison where the shuffled
+    network leaves no room, above +0.95. Runs whose training loss never halves are not judged.
+    """
+    parts, full = [], []
+    for name, table in tables.items():
+        shuffled = table[table["order"] == "shuffled"]
+        losses = shuffled[shuffled["quantity"] == "train_loss"].sort_values("step").groupby("seed")["value"]
+        if shuffled.empty or not (losses.min() < losses.first() / 2).all():
+            raise NotMeasured(f"{name}: no shuffled run, or one whose training loss never fell to half of what it was")
+        for order in dict.fromkeys(table.loc[table["order"] != "shuffled", "order"]):
+            for what, quantity in (("between classes", "between_classes_sign"),
+                                   ("neighbours in time", neighbours_in(order, "sign"))):
+                if by_stage(shuffled, quantity).mean(axis=None) > 1 - SMALL:
+                    full.append(f"{what}, {order} ({name})")
+                    continue
+                change = against_shuffled(table, order, quantity)
+                parts.append(Part.over(f"{what}, {order} ({name})", change, bounds=(-2.0, 2.0),
+                                       expects="above" if change.mean() > 0 else "below"))
+    if not parts:
+        raise NotMeasured("no order but shuffled was measured")
+    return parts, f"no comparison, for lack of room: {'; '.join(full)}" if full else ""
 
 
 # Numbers of the runs

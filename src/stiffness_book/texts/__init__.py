@@ -40,6 +40,7 @@ from stiffness_book.texts.networks import (
     networks_that_fell_short,
     where_networks_stopped,
 )
+from stiffness_book.texts.orders import changes_by_order, neighbours_by_order, order_and_stiffness, outcomes_by_order
 from stiffness_book.texts.paper import (
     agreement_with_the_paper,
     at_equal_training_loss,
@@ -101,6 +102,7 @@ __all__ = [
     "block_tests",
     "both_versions_at_once",
     "ceiling_of_the_sign",
+    "changes_by_order",
     "convolutional_by_cosine",
     "correlations",
     "cosines_from_first_to_last",
@@ -134,10 +136,13 @@ __all__ = [
     "mirrored",
     "mix_of_pairs",
     "negative_at_the_onset",
+    "neighbours_by_order",
     "networks_that_fell_short",
     "not_reached",
+    "order_and_stiffness",
     "order_in_spaces",
     "other_distances",
+    "outcomes_by_order",
     "over_fitting_or_rounding",
     "over_fitting_within_classes",
     "passes",
