@@ -13,8 +13,8 @@
 # %% [markdown]
 # # Does stiffness reflect the order of the training data?
 #
-# **What this page shows.** Usually a network meets its training images in a random order, a fresh one in every pass over
-# them. The first version of the paper leaves open what happens to stiffness otherwise (C17). Here the same network
+# **What this page shows.** Usually a network meets its training images in a random order, a fresh one in every pass
+# over them. The first version of the paper leaves open what happens to stiffness otherwise (C17). Here the same network
 # trains on the same images shuffled, sorted by class, from easy to hard, and from hard to easy.
 
 # %% tags=["parameters", "hide-input"] mystnb={"code_prompt_show": "Parameters", "code_prompt_hide": "Parameters"}
@@ -63,9 +63,9 @@ for dataset, table in tables.items():
 # - *Shuffled*: every pass has a fresh random order.
 # - *By class*: all images of the first class, then all of the second, and so on, in every pass; within a class they are
 #   shuffled afresh. The same number of images of each class are taken.
-# - *Easy first*: a pass goes through tenths of the images, the easiest first, shuffled afresh within a tenth. An image is
-#   easy if a logistic regression, fitted on the other four fifths of the images, gives its label a high probability; it
-#   sees the first 50 principal components of the images.
+# - *Easy first*: a pass goes through tenths of the images, the easiest first, shuffled afresh within a tenth. An image
+#   is easy if a logistic regression gives its label a high probability. It sees the first 50 principal components of
+#   the images, and is fitted on four fifths of them, to which the image does not belong.
 # - *Hard first*: the same tenths, the hardest first.
 #
 # *Neighbours in time* are two images of which one is in the coming batch, and the other in the batch after it; they are
