@@ -22,18 +22,16 @@ from stiffness_book.summaries import over_seeds
 def within_passes(rows, steps, what, *, title, bounds):
     """A number through some passes over the training data: a panel for each pass, a line for each order.
 
-    rows: stages by step, with the columns order, seed and value; those of passes with a single stage are left out.
-    steps: those of a pass. what: the number in words. bounds: its range, at which intervals end.
+    rows: stages by step, with the columns order, seed and value. steps: those of a pass. what: the number in words.
+    bounds: its range, at which intervals end.
     """
     described = f"Lines of {what} within passes over the training data, one for each order"
-    rows = rows[rows["step"] > 0]
-    rows = rows.assign(number=(rows["step"] - 1) // steps + 1)
-    rows = rows[rows.groupby("number")["step"].transform("nunique") > 1]
     if rows.empty:
         return no_data(title, described)
-    rows, notes = drawable(rows)
+    rows, notes = drawable(rows[rows["step"] > 0])
     if rows["value"].isna().all():
         return no_data(title, described, notes=notes)
+    rows = rows.assign(number=(rows["step"] - 1) // steps + 1)
     order = list(dict.fromkeys(rows["order"]))
     curves = rounded(over_seeds(rows, ["number", "step", "order"], bounds=bounds))
     curves["share"] = (100 * (curves["step"] - (curves["number"] - 1) * steps) / steps).round(1)
@@ -63,9 +61,11 @@ def class_accuracies(rows, steps, class_names, *, title):
     rows: those of `validation_accuracy_of_class`, with the columns order and seed. steps: those of a pass.
     """
     what = "Heat maps of the accuracy of each class at each stage"
-    rows = rows[rows["step"] > 0]
-    if rows.empty or rows["value"].isna().all():
+    if rows.empty:
         return no_data(title, what)
+    rows, notes = drawable(rows[rows["step"] > 0])
+    if rows["value"].isna().all():
+        return no_data(title, what, notes=notes)
     means = rows.groupby(["order", "step", "class_a"], sort=False)["value"].mean().round(3).reset_index()
     means["name"] = means["class_a"].map(dict(enumerate(class_names)))
     means["moment"] = [f"{(step - 1) // steps + 1}: {100 * ((step - 1) % steps + 1) / steps:.0f} %"
@@ -86,4 +86,4 @@ def class_accuracies(rows, steps, class_names, *, title):
         worst, best = (f"{or_unknown(row['value'], '.0%')} ({row['name']})" for _, row in last.iloc[[0, -1]].iterrows())
         told.append(f"{name}: at the last stage from {worst} to {best}.")
     return alt.concat(*panels, columns=2, spacing=14).properties(
-        title=title, description=sentences(f"{what}. " + " ".join(told), []))
+        title=with_notes(title, notes), description=sentences(f"{what}. " + " ".join(told), notes))
