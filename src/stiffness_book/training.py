@@ -120,8 +120,7 @@ class StageRecorder(StiffnessCallback):
         self.parts = dict(zip(degrees, harmonics.components(points, degrees, draw))) if degrees else {}
         self.trained = train_split.take(data.probe_indices(train_split.labels, len(probe), experiment.probe_seed)
                                         ) if "regimes" in self.also else None
-        wanted = ORDERS if "neighbours" in self.also else (experiment.order,)
-        self.groups = {order: orders.groups(train_split, order) for order in wanted}
+        self.groups = orders.groups(train_split, ORDERS if "neighbours" in self.also else [experiment.order])
         self.train_split, self.batches = train_split, (experiment.batch_size, experiment.seed)
         known = {len(indices): indices for indices in (np.arange(len(probe)), *self.nested)}
         self.subsets = [known[n] if n in known else data.probe_indices(probe.labels, n, experiment.probe_seed)

@@ -9,6 +9,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedKFold
 
 from stiffness_book import data, orders
+from stiffness_book.experiment import ORDERS
 
 
 @pytest.fixture(scope="module")
@@ -32,9 +33,11 @@ def test_easiness_is_the_logarithm_of_the_probability_of_the_label(digits):
 
 
 def test_groups(digits):
-    assert orders.groups(digits, "shuffled") is None
-    np.testing.assert_array_equal(orders.groups(digits, "by class"), digits.labels)
-    easy, hard = (orders.groups(digits, order) for order in ("easy first", "hard first"))
+    found = orders.groups(digits, ORDERS)
+    assert list(found) == list(ORDERS) and found["shuffled"] is None
+    assert list(orders.groups(digits, ["by class"])) == ["by class"]
+    np.testing.assert_array_equal(found["by class"], digits.labels)
+    easy, hard = found["easy first"], found["hard first"]
     assert np.bincount(easy).tolist() == [40] * 10
     np.testing.assert_array_equal(easy + hard, 9)
     easiness = orders.easiness(digits)

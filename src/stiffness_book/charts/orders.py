@@ -2,7 +2,6 @@
 
 import altair as alt
 
-from stiffness_book.charts.look import CURVES
 from stiffness_book.charts.parts import (
     LINE_SYMBOL,
     PANEL,
@@ -16,6 +15,7 @@ from stiffness_book.charts.parts import (
     with_notes,
     zero_line,
 )
+from stiffness_book.experiment import ORDERS
 from stiffness_book.summaries import over_seeds
 
 
@@ -32,7 +32,7 @@ def within_passes(rows, steps, what, *, title, bounds):
     if rows["value"].isna().all():
         return no_data(title, described, notes=notes)
     rows = rows.assign(number=(rows["step"] - 1) // steps + 1)
-    order = list(dict.fromkeys(rows["order"]))
+    order = [name for name in ORDERS if name in set(rows["order"])]
     curves = rounded(over_seeds(rows, ["number", "step", "order"], bounds=bounds))
     curves["share"] = (100 * (curves["step"] - (curves["number"] - 1) * steps) / steps).round(1)
     y = {"title": what, "axis": alt.Axis(grid=False, tickCount=6)}
@@ -41,8 +41,8 @@ def within_passes(rows, steps, what, *, title, bounds):
         base = alt.Chart(own).transform_calculate(**interval(".3~f")).encode(
             alt.X("share:Q", title="% of the pass", scale=alt.Scale(domain=[0, 100], nice=False),
                   axis=alt.Axis(grid=False, values=[0, 25, 50, 75, 100])),
-            alt.Color("order:N", sort=order, scale=CURVES, legend=alt.Legend(
-                title=None, orient="bottom", columns=2, **LINE_SYMBOL)))
+            alt.Color("order:N", scale=alt.Scale(domain=ORDERS, scheme="tableau10"), legend=alt.Legend(
+                title=None, orient="bottom", columns=2, values=order, **LINE_SYMBOL)))
         layers = [base.mark_area(opacity=0.2).encode(alt.Y("low:Q", **y), alt.Y2("high:Q")),
                   base.mark_line(point=True).encode(alt.Y("mean:Q", **y), tooltip=[
                       "order:N", alt.Tooltip("step:Q", format=",d"), *mean_tooltip(".3~f")])]

@@ -108,10 +108,10 @@ def domain_follows_length_scale(table):
 def order_leaves_its_mark(tables):
     """For each data set and each order other than shuffled, by sign stiffness, averaged over the stages after
     initialisation, and in comparison with the shuffled run of the same seed at the same steps. *Between classes*: the
-    stiffness of validation images of different classes is another one, by 0.1 or more, in either direction. *Neighbours
-    in time*: so is that of training images of two batches that follow each other in this order, measured on the same
-    batches in both networks, so that it is not their images that differ. There is no comparison where the shuffled
-    network leaves no room, above +0.95. Runs whose training loss never halves are not judged.
+    stiffness of validation images of different classes differs by 0.1 or more, in either direction. *Neighbours in
+    time*: so does that of training images of two batches that follow each other in this order. It is measured on the
+    same batches in both networks, so that it is not the images that differ. There is no comparison where the shuffled
+    network leaves no room, above +0.95. Where its training loss never halves, nothing is judged.
     """
     parts, full = [], []
     for name, table in tables.items():

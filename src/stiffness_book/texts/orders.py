@@ -10,13 +10,13 @@ from stiffness_book.words import percent
 CHANGE = (-2, 2)  # the range of a change of stiffness
 
 
-def order_and_stiffness(tables):
-    """The finding in a sentence. tables: those of the runs by data set, with the column order."""
+def order_and_stiffness(tables, verdict):
+    """The finding in a sentence. tables: those of the runs by data set, with the column order; verdict: on C17."""
     name, table = next(iter(tables.items()))
     told = [f"{mean_of(by_stage(own, 'between_classes_sign').mean(axis=1), bounds=STIFFNESS)} {order}"
             for order, own in table.groupby("order", sort=False)]
-    return ("**Does stiffness reflect the order of the training data?** Between classes, averaged over the stages of "
-            f"training, it is {', '.join(told)} ({name}).")
+    return (f"**Does stiffness reflect the order of the training data?** It does in {verdict.count} comparisons with "
+            f"shuffled data. Between classes, averaged over training, it is {', '.join(told)} ({name}).")
 
 
 def outcomes_by_order(tables):
