@@ -30,6 +30,7 @@ train_size: int = None  # training examples, class-balanced; None is all of them
 probe_size: int = 1000  # validation examples whose pairs are measured
 stages: list = [0, 10, 50, 100, 250, 500, 1000, 2500, 5000]  # steps at which to measure
 stage_losses: list = [0.5, 0.4, 0.3, 0.2]  # training losses at which to measure too, largest first
+check_every: int = 10  # steps between two checks of the training loss
 max_steps: int = 5000  # where a loss that is not reached is given up
 
 # %% tags=["hide-input"]

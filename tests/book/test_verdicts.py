@@ -22,7 +22,7 @@ from tables import (
 
 from stiffness_book import blocks, claims
 from stiffness_book.claims.parts import OUTCOMES, Part, outcomes, verdict
-from stiffness_book.table import REGIMES
+from stiffness_book.table import REGIMES, neighbours_in
 
 LEARNT = {"train": (2.3, 0.5, 0.01), "validation": (2.3, 0.5, 0.9)}
 UNTRAINED = {"train": (2.3, 2.3, 2.3), "validation": (2.3, 2.3, 2.3)}
@@ -353,13 +353,14 @@ def test_c16_tells_of_domains_that_outgrow_the_length_scale_and_of_those_without
     assert claims.domain_follows_length_scale(rows[rows["degree"] < 3]).verdict == "not measured"
 
 
-def test_c17_compares_the_same_batches_in_both_networks_and_leaves_out_what_has_no_room():
-    judged = claims.order_leaves_its_mark({"a": ordered(
-        lambda order, _: 0.5 * (order != "shuffled"),
-        lambda order, of: 1.0 if of == "by class" else 0.5 * (order == of))})
-    assert judged.verdict == "reproduced" and "neighbours in time, by class (a)" in judged.note
-    assert [part.name for part in judged.parts] == ["between classes, by class (a)", "between classes, hard first (a)",
-                                                    "neighbours in time, hard first (a)"]
+def test_c17_compares_the_same_batches_in_both_networks_by_the_cosine_where_the_sign_has_no_room():
+    rows = ordered(lambda order, _: 0.5 * (order != "shuffled"),
+                   lambda order, of: 0.98 if of == "by class" else 0.5 * (order == of))
+    rows.loc[(rows["quantity"] == neighbours_in("by class", "cosine")) & (rows["order"] == "shuffled"), "value"] -= 0.4
+    judged = claims.order_leaves_its_mark({"a": rows})
+    assert judged.verdict == "reproduced" and [(part.name, round(part.mean, 6)) for part in judged.parts] == [
+        ("between classes, by class (a)", 0.5), ("neighbours in time, by class, cosine (a)", 0.4),
+        ("between classes, hard first (a)", 0.5), ("neighbours in time, hard first (a)", 0.5)]
     late = claims.order_leaves_its_mark({"a": ordered(lambda order, step: (order != "shuffled") * (step == 0),
                                                       lambda *_: 0.0)})
     assert late.verdict == "not reproduced"  # what is there before training is not counted

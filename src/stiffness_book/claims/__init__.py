@@ -1,5 +1,5 @@
-"""The papers' claims, one module a paper and one for future work, each judged by a rule that the program applies and the
-page prints."""
+"""The papers' claims, one module a paper and one for future work. Each is judged by a rule that the program applies and
+the page prints."""
 
 from stiffness_book.claims.fort_v1 import (
     between_classes_grows,
