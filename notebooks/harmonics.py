@@ -93,8 +93,8 @@ page.show(charts.stiffness_against_angle(curves, agreement, title="Sign stiffnes
           "Sign stiffness against the angle between two points, for each degree.")
 
 # %% [markdown]
-# Why are they so alike? With two classes the gradient of the loss of $x$ is $\pm c\, \nabla m(x)$, where the sign is
-# that of the label, $c > 0$, and $m$ is the difference of the two logits. So the stiffness of two points is the
+# Why are they so alike? With two classes the gradient of the loss of $x$ is $\pm c\, \nabla m(x)$, where $m$ is the
+# difference of the two logits, $c > 0$, and the label alone decides the sign. So the stiffness of two points is the
 # agreement of their labels times the sign of $\nabla m(x) \cdot \nabla m(x')$, which does not depend on their labels.
 # As long as this product is positive for near points, the stiff domain ends where labels agree no more than by chance.
 # That is a fact about the labels, and it is there before the first step.
@@ -104,6 +104,7 @@ page.show(charts.stiffness_against_angle(curves, agreement, title="Sign stiffnes
 
 # %% tags=["hide-input"]
 page.found(verdict)
+page.say(texts.outgrown(in_input))
 
 # %% [markdown]
 # ### In the layers' representations

@@ -244,6 +244,9 @@ def test_stiff_domains_beside_the_length_scale():
     said = texts.domain_over_scale(in_input)
     assert "Not as large as the length scale of the labels: the size" in said and "is 1.03 at training" in said
     assert said.endswith("2.00 after 100 steps, 1.03 before training.")
+    assert "After 100 steps the stiff domain has outgrown the length scale, by a tenth or more, for degree 1 (median "\
+           "ratio 2.00), 2 (median" in texts.outgrown(in_input)
+    assert "no degree has" in texts.outgrown(in_input[in_input["moment"] == "before training"])
     early = texts.domain_over_scale(in_input[in_input["moment"] != "after 100 steps"])
     assert "As large as the length scale of the labels, and they are that before training: the size" in early
     found = cells(texts.domains_by_degree(in_input))

@@ -31,6 +31,7 @@ from stiffness_book.texts.harmonics import (
     domains_by_degree,
     half_learnt,
     order_in_spaces,
+    outgrown,
     steps_to_losses,
 )
 from stiffness_book.texts.networks import (
@@ -143,6 +144,7 @@ __all__ = [
     "order_in_spaces",
     "other_distances",
     "outcomes_by_order",
+    "outgrown",
     "over_fitting_or_rounding",
     "over_fitting_within_classes",
     "passes",

@@ -48,6 +48,19 @@ def domains_by_degree(sizes):
     return as_table(["degree", "length scale", *moments], rows)
 
 
+def outgrown(sizes):
+    """The degrees whose stiff domain is larger than the length scale at the last moment, in a sentence or two."""
+    last = list(dict.fromkeys(sizes["moment"]))[-1]
+    ratios = sizes[sizes["moment"] == last].groupby("degree")["ratio"].median()
+    larger = [f"{degree} (median ratio {_number(ratio)})" if np.isfinite(ratio) else f"{degree} (without end)"
+              for degree, ratio in ratios.items() if ratio > 1 + CLEAR]
+    if not larger:
+        return f"{last.capitalize()} no degree has outgrown its length scale by a tenth or more."
+    return (f"{last.capitalize()} the stiff domain has outgrown the length scale, by a tenth or more, for degree "
+            f"{', '.join(larger)}. There the product of the two gradients of the logits' difference has become "
+            "negative for points with different labels, so that a step on one helps the other. This part is learnt.")
+
+
 def order_in_spaces(sizes):
     """A table of how well the sizes in each space are ordered as the length scales. sizes: of all spaces."""
     moments = list(dict.fromkeys(sizes["moment"]))
