@@ -3,8 +3,10 @@
 import numpy as np
 import pytest
 from scipy.special import eval_legendre
+from tables import harmonic
 
 from stiffness_book import data, harmonics
+from stiffness_book.words import name_of
 
 
 def grid(number=40):
@@ -63,3 +65,20 @@ def test_points_are_spread_evenly_and_fixed():
     assert data.is_available("harmonics-3-draw0")
     other = data.load("harmonics-3-draw1")
     assert (other.train.inputs != dataset.train.inputs).all() and (other.train.labels != dataset.train.labels).any()
+
+
+def test_draws_and_degrees_have_one_name():
+    assert name_of("harmonics-2+4-draw0") == name_of("harmonics-3-draw7") == "spherical harmonics"
+
+
+def test_the_domain_is_0_where_the_nearest_pairs_are_not_stiff_and_endless_where_stiffness_never_falls():
+    rows = harmonic(lambda scale, _: scale, seeds=1).query("degree == 2 and step == 0 and space == 'input'")
+    curve = rows["quantity"] == "angle_distance_curve_all_sign"
+    for nearest, few, expected in ((0.3, 100.0, np.inf), (-0.3, 100.0, 0), (-0.3, 5.0, np.inf)):
+        changed = rows.copy()
+        changed.loc[rows["quantity"] == "angle_stiff_domain_size_sign", "value"] = np.nan
+        changed.loc[curve & (rows["distance"] > 0.1), "value"] = 0.5
+        changed.loc[curve & (rows["distance"] < 0.1), "value"] = nearest
+        changed.loc[(rows["quantity"] == "angle_distance_pairs_all") & (rows["distance"] < 0.1), "value"] = few
+        row, = harmonics.domains(changed).itertuples()
+        assert row.size == expected and row.scale == harmonics.length_scale(2)
