@@ -40,8 +40,8 @@ parameters = page.start()
 table, provenance = page.runs(figures.architectures(**parameters), "network")
 networks, pairs = convolutional + connected, list(zip(convolutional, connected))
 verdict = claims.locality_stiffens(table, pairs)
-page.answer("**Are convolutional networks stiffer than fully connected ones?** They are in "
-            f"{verdict.count} comparisons at equal training loss.", verdict)
+differences = summaries.network_differences(table, pairs)
+page.answer(texts.convolutional_is_stiffer(differences), verdict)
 
 # %% [markdown]
 # ## Stiffness at equal training loss
@@ -71,7 +71,6 @@ page.show(chart, "Chart 2", "Stiffness between classes of the same networks.")
 # paper, with Welch's 95 % intervals. To the right of the dotted line the convolutional network is the stiffer one.
 
 # %% tags=["hide-input"]
-differences = summaries.network_differences(table, pairs)
 if differences["low"].notna().any():
     page.show(charts.network_difference_points(differences, networks, title="Convolutional minus fully connected"),
               "Chart 3", "The stiffness of a convolutional network minus that of a fully connected one, at equal loss.")

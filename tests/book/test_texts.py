@@ -192,6 +192,9 @@ def test_networks():
     assert not texts.networks_that_fell_short(made, NETWORKS, LOSSES, 3)
     assert "in 4 of 8 comparisons, and less stiff in 4" in texts.convolutional_by_cosine(
         summaries.network_differences(made, PAIRS))
+    assert texts.convolutional_is_stiffer(summaries.network_differences(made, PAIRS)).endswith(
+        "In part: between classes they are stiffer in 4 of 4 comparisons at equal training loss, and less stiff in 0; "
+        "within classes they are stiffer in 0 of 4 comparisons at equal training loss, and less stiff in 4.")
     assert "in 4 of 4 comparisons" in texts.ceiling_of_the_sign(made, ["fc-1", "fc-2"])
 
 

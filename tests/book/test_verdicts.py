@@ -331,8 +331,10 @@ def test_c12_judges_each_version_by_its_own_sizes():
 
 
 def test_c14_leaves_out_what_has_no_room_to_be_exceeded():
-    judged = claims.locality_stiffens(networks(by_kind(0.9, 1), by_kind(0.4, 0.1)), PAIRS)
+    judged = claims.locality_stiffens(networks(by_kind(0.98, 1), by_kind(0.4, 0.1)), PAIRS)
     assert judged.verdict == "reproduced" and "4 because the fully connected network is at the ceiling" in judged.note
+    below = claims.locality_stiffens(networks(by_kind(0.8, 1), by_kind(0.4, 0.1)), PAIRS)
+    assert below.held == "4 of 8 parts, 4 the reverse"
     assert claims.locality_stiffens(networks(by_kind(0.9, 1), by_kind(0.4, 0.1), runs=1), PAIRS).verdict == (
         "not measured")
 

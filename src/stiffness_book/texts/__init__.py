@@ -37,6 +37,7 @@ from stiffness_book.texts.harmonics import (
 from stiffness_book.texts.networks import (
     ceiling_of_the_sign,
     convolutional_by_cosine,
+    convolutional_is_stiffer,
     images_against_seeds,
     networks_that_fell_short,
     where_networks_stopped,
@@ -105,6 +106,7 @@ __all__ = [
     "ceiling_of_the_sign",
     "changes_by_order",
     "convolutional_by_cosine",
+    "convolutional_is_stiffer",
     "correlations",
     "cosines_from_first_to_last",
     "cosines_near_and_far",

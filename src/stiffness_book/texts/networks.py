@@ -35,6 +35,20 @@ def networks_that_fell_short(table, networks, losses, seeds):
     return short and f"Not all runs reached every loss: {'; '.join(short)}."
 
 
+def convolutional_is_stiffer(differences):
+    """The finding in a sentence. differences: as from `summaries.network_differences`."""
+    signs = differences[(differences["kind"] == "sign") & differences["low"].notna()]
+    told, words = [], set()
+    for summary in reversed(SUMMARIES):
+        own = signs[signs["summary"] == summary]
+        more, less = (own["low"] > 0).sum(), (own["high"] < 0).sum()
+        told.append(f"{WORDS[summary]} they are stiffer in {more} of {len(own)} comparisons at equal training loss, "
+                    f"and less stiff in {less}")
+        words.add("Yes" if len(own) and more == len(own) else "No" if not more else "In part")
+    return (f"**Are convolutional networks stiffer than fully connected ones?** "
+            f"{words.pop() if len(words) == 1 else 'In part'}: {'; '.join(told)}.")
+
+
 def convolutional_by_cosine(differences):
     """In how many comparisons the convolutional network is stiffer by the cosine."""
     cosine = differences[(differences["kind"] == "cosine") & differences["low"].notna()]
