@@ -11,7 +11,8 @@ import numpy as np
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 
-from stiffness_book.experiment import DATASETS
+from stiffness_book import harmonics
+from stiffness_book.experiment import check_dataset, degrees_and_draw
 
 EMBEDDED = ("digits",)
 _VALIDATION = {"glue/mnli": "validation_matched"}  # elsewhere the split is called "test"
@@ -57,17 +58,19 @@ class Dataset:
 
 def is_available(name):
     """Whether `load(name)` needs no download."""
-    return name in EMBEDDED or _builder(name).is_prepared()
+    return name in EMBEDDED or bool(degrees_and_draw(name)[0]) or _builder(name).is_prepared()
 
 
 @lru_cache(maxsize=2)
 def load(name):
-    """The data set `name`, one of `stiffness_book.experiment.DATASETS`, as `Dataset`; inputs as they are stored.
+    """The data set `name`, which `stiffness_book.experiment.check_dataset` knows, as `Dataset`; inputs as stored.
 
     Raises ValueError for an unknown name, DataUnavailable where it is not prepared and cannot be downloaded.
     """
-    if name not in DATASETS:
-        raise ValueError(f"dataset is {name!r}; known are {', '.join(DATASETS)}")
+    check_dataset(name)
+    degrees, draw = degrees_and_draw(name)
+    if degrees:
+        return _harmonics(name, degrees, draw)
     return _load_digits() if name in EMBEDDED else _load_tfds(name)
 
 
@@ -123,6 +126,16 @@ def _load_digits():
     train, validation = train_test_split(np.arange(len(labels)), test_size=597, stratify=labels, random_state=0)
     whole = Split(inputs, labels)
     return Dataset("digits", whole.take(train), whole.take(validation), tuple(map(str, digits.target_names)))
+
+
+def _harmonics(name, degrees, draw):
+    """Points on the sphere as inputs (n, 3, 1, 1), and the sign of a function on it as labels."""
+    splits = []
+    for part, size in enumerate(harmonics.SIZES):
+        points = harmonics.points(size, np.random.default_rng([draw, part]))
+        labels = (harmonics.components(points, degrees, draw).sum(0) > 0).astype(np.int64)
+        splits.append(Split(points[:, :, None, None], labels))
+    return Dataset(name, *splits, ("negative", "positive"))
 
 
 def _builder(name):

@@ -12,11 +12,15 @@ from numbers import Real
 import numpy as np
 
 DATASETS = ("mnist", "fashion_mnist", "cifar10", "cifar100", "digits", "glue/mnli")
+# harmonics-DEGREE+DEGREE+...-drawNUMBER: generated, see `stiffness_book.harmonics`
+HARMONICS = re.compile(r"harmonics-([1-9][0-9]?(?:\+[1-9][0-9]?)*)-draw(0|[1-9][0-9]*)", re.ASCII)
+HIGHEST_DEGREE = 16  # of a spherical harmonic
 # fc-WIDTH-WIDTH-...: fully connected, ReLU. cnn-CHANNELS-...: 3x3 convolutions, ReLU, each followed by 2x2 max pooling
 NETWORK = re.compile("(fc|cnn)(-[1-9][0-9]*)+", re.ASCII)
 OPTIMIZERS = ("adam", "sgd")
 ARITHMETICS = ("float32", "clipped", "step_1e-3", "step_1e-5")  # described in `stiffness_book.arithmetic`
-ALSO = ("regimes", "gram", "l1", "l2", "intensity")  # described in `stiffness_book.table`
+ALSO = ("regimes", "gram", "l1", "l2", "intensity", "angle", "neighbours", "class_accuracy")  # see `table`
+ORDERS = ("shuffled", "by class", "easy first", "hard first")  # described in `stiffness_book.orders`
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +52,7 @@ class Experiment:
     nested_probes: tuple[int, ...] = ()  # sizes of probe sets within the probe set, each within the one before
     arithmetics: tuple[str, ...] = ()  # that signs are also measured in, on the nested probe sets
     also: tuple[str, ...] = ()  # what else is measured
+    order: str = "shuffled"  # of the training examples within each pass over them
 
     def __post_init__(self):
         for field in fields(self):  # values that mean the same must be one address: 1 and 1.0, lists and tuples
@@ -55,10 +60,11 @@ class Experiment:
         if not self.stage_losses:  # these two only bound the search for stage losses
             for name in ("max_steps", "check_every"):
                 object.__setattr__(self, name, getattr(type(self), name))
-        _one_of("dataset", self.dataset, DATASETS)
+        check_dataset(self.dataset)
         _require(NETWORK.fullmatch(self.network), "network", self.network,
                  "a kind and its layers' widths, such as fc-500-300-100")
         _one_of("optimizer", self.optimizer, OPTIMIZERS)
+        _one_of("order", self.order, ORDERS)
         _require(self.learning_rate > 0, "learning_rate", self.learning_rate, "a positive number")
         _require(0 <= self.permuted_fraction <= 1, "permuted_fraction", self.permuted_fraction, "between 0 and 1")
         for name in ("batch_size", "probe_size", "max_steps", "check_every"):
@@ -88,6 +94,16 @@ class Experiment:
         kind, *widths = self.network.split("-")
         return kind, tuple(map(int, widths))
 
+    @property
+    def degrees(self):
+        """The degrees of the spherical harmonics from which the labels are made: (2, 4); () for other data sets."""
+        return degrees_and_draw(self.dataset)[0]
+
+    @property
+    def degree(self):
+        """The degree, where there is one; 0 elsewhere."""
+        return self.degrees[0] if len(self.degrees) == 1 else 0
+
     def settings(self):
         """The settings as plain JSON values."""
         return json.loads(json.dumps(asdict(self)))
@@ -101,9 +117,26 @@ class Experiment:
         default = type(self)().settings()
         chosen = {name: value for name, value in self.settings().items() if value != default[name]}
         digest = hashlib.sha256(json.dumps(chosen, sort_keys=True).encode()).hexdigest()[:12]
-        labels = f"-permuted{self.permuted_fraction:g}" if self.permuted_fraction else ""
+        unusual = f"-permuted{self.permuted_fraction:g}" if self.permuted_fraction else ""
+        unusual += f"-{self.order.replace(' ', '-')}" if self.order != default["order"] else ""
         dataset = self.dataset.replace("/", "-")
-        return f"{dataset}-{self.network}-{self.optimizer}{self.learning_rate:g}{labels}-seed{self.seed}-{digest}"
+        return f"{dataset}-{self.network}-{self.optimizer}{self.learning_rate:g}{unusual}-seed{self.seed}-{digest}"
+
+
+def check_dataset(name):
+    """Raises ValueError unless there is a data set of this name."""
+    degrees, _ = degrees_and_draw(name)
+    if not degrees:
+        _one_of("dataset", name, (*DATASETS, "harmonics-DEGREE-drawNUMBER, such as harmonics-2+4-draw0"))
+    elif list(degrees) != sorted(set(degrees)) or degrees[-1] > HIGHEST_DEGREE:
+        raise ValueError(f"dataset is {name!r}; expected ascending degrees up to {HIGHEST_DEGREE}, each once")
+
+
+def degrees_and_draw(name):
+    """Of the name of a data set of spherical harmonics the degrees and the number of the draw: (2, 4), 0; else (), 0.
+    """
+    found = HARMONICS.fullmatch(name)
+    return (tuple(map(int, found[1].split("+"))), int(found[2])) if found else ((), 0)
 
 
 def _plain(name, kind, value):

@@ -134,6 +134,24 @@ def architectures(*, convolutional, connected, seeds, **settings):
             for network in convolutional + connected for seed in _seeds(seeds)]
 
 
+def harmonics(*, degrees, together, seeds, **settings):
+    """Labels from spherical harmonics of one degree each, and of several degrees together. Each seed has functions and
+    points of its own."""
+    def runs(name):
+        return [Experiment(dataset=f"harmonics-{name}-draw{seed}", seed=seed, also=["angle"], **settings)
+                for seed in _seeds(seeds)]
+
+    return {"alone": [run for degree in degrees for run in runs(degree)],
+            "together": runs("+".join(map(str, together)))}
+
+
+def data_order(*, datasets, orders, seeds, **settings):
+    """The same training with the examples of each pass in several orders, the first of which the others are compared
+    with, for each data set."""
+    return {dataset: [Experiment(dataset=dataset, order=order, seed=seed, also=["neighbours", "class_accuracy"],
+                                 **settings) for order in orders for seed in _seeds(seeds)] for dataset in datasets}
+
+
 def probe_images(*, data_sets):
     """For each data set the runs of another figure, for the statistical error of their probe sets.
 
@@ -158,7 +176,9 @@ FIGURES = {
     "fig09_distance": distance,
     "fig10_domain_size": at_equal_loss,
     "architectures": architectures,
+    "data_order": data_order,
     "float32": rounding,
+    "harmonics": harmonics,
     "from_the_text": from_the_text,
     "regimes": regimes,
     "family": family,

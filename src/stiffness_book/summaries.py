@@ -243,3 +243,16 @@ def probe_errors(table):
     parts = errors["quantity"].str.extract("(.*)_(.*)_error")
     errors = errors.assign(summary=parts[0], kind=parts[1], value=norm.ppf((1 + LEVEL) / 2) * errors["value"])
     return errors[["step", "seed", "probe_images", "summary", "kind", "value"]].reset_index(drop=True)
+
+
+def by_stage(table, quantity):
+    """A row for each seed and a column for each step after the first one: of the stages by step of one quantity."""
+    rows = table[(table["quantity"] == quantity) & table["target_loss"].isna() & (table["step"] > 0)]
+    return rows.pivot_table(index="seed", columns="step", values="value")
+
+
+def against_shuffled(table, order, quantity):
+    """For each seed that has both: the quantity of the run in an order minus that of the shuffled run, averaged over
+    the stages after initialisation. table: with the column order."""
+    in_order, shuffled = (by_stage(table[table["order"] == name], quantity) for name in (order, "shuffled"))
+    return (in_order - shuffled).mean(axis=1).dropna()

@@ -5,7 +5,7 @@ from math import inf
 
 import numpy as np
 
-from stiffness_book.experiment import ARITHMETICS
+from stiffness_book.experiment import ARITHMETICS, HIGHEST_DEGREE, ORDERS
 
 COLUMNS = {"stage": "int64", "step": "int64", "target_loss": "float64", "quantity": "string", "class_a": "Int16",
            "class_b": "Int16", "space": "string", "distance": "float64", "probe_images": "Int32", "value": "float64"}
@@ -13,7 +13,8 @@ KINDS = ("sign", "cosine")  # of stiffness: of the first and of the third versio
 SUMMARIES = ("within_class", "between_classes")
 PAIRS = ("all", "within_class")  # that a curve of stiffness against distance is over, each pair once
 REGIMES = ("train_train", "train_validation")  # of pairs; the third, within the validation set, is everything else's
-OTHER_DISTANCES = ("l1", "l2")  # beside 1 - cosine; in units of the mean distance, which have no fixed range
+OTHER_DISTANCES = {"l1": "the L1 distance, over its mean", "l2": "the L2 distance, over its mean",
+                   "angle": "the angle in radians"}  # beside 1 - cosine
 SINGLE = "_single"  # ends the names of quantities measured with the loss in single precision
 STIFFNESS = (-1, 1)  # the range of a sign, a cosine and their means
 FARTHEST = 2  # the largest distance, 1 - cosine of opposite directions
@@ -36,6 +37,11 @@ class Quantity:
     keys: tuple[str, ...] = ()
     may_be_missing: bool = False
     setting: str | None = None
+
+
+def neighbours_in(order, kind):
+    """The name of the stiffness between batches that follow each other in an order."""
+    return f"neighbours_{order.replace(' ', '_')}_{kind}"
 
 
 _POSITIVE = (0, inf)
@@ -89,19 +95,29 @@ QUANTITIES = {
            "mean_product_between": ("mean of the entries between classes", (-inf, inf)),
            "lowest_product": ("lowest entry", (-inf, inf))}.items()},
     **{f"{name}_distance_curve_all_sign": Quantity(
-        f"`distance_curve_all_sign` by the {name.upper()} distance, over its mean", STIFFNESS, ("space", "distance"),
-        setting=name) for name in OTHER_DISTANCES},
+        f"`distance_curve_all_sign` by {words}", STIFFNESS, ("space", "distance"),
+        setting=name) for name, words in OTHER_DISTANCES.items()},
     **{f"{name}_distance_pairs_all": Quantity("number of pairs in the bin", (1, inf), ("space", "distance"),
                                               setting=name) for name in OTHER_DISTANCES},
     **{f"{name}_stiff_domain_size_sign": Quantity(
-        f"`stiff_domain_size_sign` by the {name.upper()} distance, over its mean", (0, inf), ("space",), True, name)
-       for name in OTHER_DISTANCES},
+        f"`stiff_domain_size_sign` by {words}", (0, inf), ("space",), True, name)
+       for name, words in OTHER_DISTANCES.items()},
     **{f"{summary}_sign_intensity": Quantity(
         "the summary with every pixel of a probe image replaced by the image's mean intensity", STIFFNESS,
         setting="intensity") for summary in SUMMARIES},
     "intensity_probe_accuracy": Quantity(
         "of a logistic regression from the mean intensity to the class, fitted on the fixed set of training examples, "
         "on the validation split", (0, 1), setting="intensity"),
+    **{neighbours_in(order, kind): Quantity(
+        "mean stiffness over pairs of training examples of two batches that follow each other from the coming step "
+        f"on, where the order is {order}", STIFFNESS, (), kind == "cosine", "neighbours")
+       for order in ORDERS for kind in KINDS},
+    "validation_accuracy_of_class": Quantity("accuracy on the validation examples of class `class_a`", (0, 1),
+                                             ("class_a",), setting="class_accuracy"),
+    **{f"learnt_of_degree_{degree}": Quantity(
+        f"how much of the labels' part of degree {degree} the network's outputs have, on the validation split: 0 for "
+        "none, 1 for as much as the labels", (-inf, inf), setting=f"degree {degree}")
+       for degree in range(1, HIGHEST_DEGREE + 1)},
     "diverged": Quantity("1, at the step at which something was found not to be finite; the run ended there", (1, 1)),
 }
 
@@ -197,12 +213,13 @@ def _check_rows(table, experiment, num_classes):
     all_keys = ["class_a", "class_b", "space", "distance", "probe_images"]
     stages = len(table[["step", "target_loss"]].drop_duplicates())
     nested = len(experiment.nested_probes)
-    asked = [*(["nested_probes"] if nested else []), *experiment.arithmetics, *experiment.also]
+    asked = [*(["nested_probes"] if nested else []), *experiment.arithmetics, *experiment.also,
+             *(f"degree {degree}" for degree in experiment.degrees)]
     expected = {  # by keys
         (): 1, ("class_a", "class_b"): num_classes**2, ("space",): len(spaces(experiment)),
         ("probe_images",): len(error_sizes(experiment, num_classes)),
         ("class_a", "class_b", "probe_images"): num_classes**2 * nested,
-        ("class_a", "probe_images"): num_classes * nested,
+        ("class_a", "probe_images"): num_classes * nested, ("class_a",): num_classes,
     }
     by_name = dict(iter(table.groupby("quantity")))
     for name, quantity in QUANTITIES.items():

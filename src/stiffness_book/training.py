@@ -1,6 +1,5 @@
 """Trains one experiment and measures it at its stages."""
 
-import itertools
 import time
 from math import gcd
 
@@ -18,8 +17,9 @@ from tqdm import tqdm
 from stiffness import measures
 from stiffness.callback import StiffnessCallback
 from stiffness.gram import gradient_gram
-from stiffness_book import data, networks
+from stiffness_book import data, harmonics, networks, orders
 from stiffness_book.arithmetic import from_logits, signs
+from stiffness_book.experiment import ORDERS, degrees_and_draw
 from stiffness_book.table import (
     BIN,
     COLUMNS,
@@ -29,6 +29,7 @@ from stiffness_book.table import (
     OTHER_DISTANCES,
     QUANTITIES,
     error_sizes,
+    neighbours_in,
 )
 
 FIXED_SET = 5000  # training examples on which the training loss of a stage is measured, in inference mode
@@ -70,7 +71,8 @@ def train(experiment, *, progress=True, saved=None):
         steps_per_execution=_steps_per_execution(experiment),
     )
     step = recorder.resume(model, saved) if saved else 0
-    batches = shuffled_batches(train_split, experiment.batch_size, experiment.seed, step)
+    batches = shuffled_batches(train_split, experiment.batch_size, experiment.seed, step,
+                               recorder.groups[experiment.order])
     if step < _last_step(experiment):  # one Keras epoch of all steps: the passes over the data are the pipeline's
         model.fit(batches, epochs=1, steps_per_epoch=_last_step(experiment) - step, callbacks=[recorder],
                   shuffle=False, verbose=0)
@@ -83,27 +85,16 @@ def train(experiment, *, progress=True, saved=None):
     }
 
 
-def shuffled_batches(split, batch_size, seed, start=0):
-    """An endless pipeline of (inputs, labels) batches; each pass over the data has a fresh order, fixed by the seed.
-
-    start: the number of batches at its beginning that are left out.
-
-    The order is a pure function of seed and pass, so it depends on nothing that ran before. A last batch that would
-    not be full is left out; as the order is fresh, no example is left out for good.
-    """
+def shuffled_batches(split, batch_size, seed, start=0, groups=None):
+    """An endless pipeline of (inputs, labels) batches, in the order of `orders.passes`."""
     size = len(split)
-    batches = size // batch_size
-    if batches == 0:
-        raise ValueError(f"batch_size is {batch_size}; expected at most the {size} training examples")
 
-    def orders():  # TensorFlow keeps it for good, so it must not hold the data
-        for epoch in itertools.count(start // batches):
-            order = np.random.default_rng([seed, epoch]).permutation(size)
-            first = start % batches if epoch == start // batches else 0
-            yield order[: batches * batch_size].reshape(batches, batch_size)[first:]
+    def passes():  # TensorFlow keeps it for good, so it must not hold the data
+        return orders.passes(size, batch_size, seed, start, groups)
 
+    next(passes())  # sizes that do not fit are told here
     inputs, labels = tf.constant(split.inputs), tf.constant(split.labels)
-    return (tf.data.Dataset.from_generator(orders, output_signature=tf.TensorSpec((None, batch_size), tf.int64))
+    return (tf.data.Dataset.from_generator(passes, output_signature=tf.TensorSpec((None, batch_size), tf.int64))
             .unbatch()
             .map(lambda chosen: (tf.gather(inputs, chosen), tf.gather(labels, chosen)))
             .prefetch(tf.data.AUTOTUNE))
@@ -126,8 +117,13 @@ class StageRecorder(StiffnessCallback):
             self.nested.append(last[data.probe_indices(probe.labels[last], size, experiment.probe_seed)])
         del self.nested[0]
         self.arithmetics, self.also = experiment.arithmetics, experiment.also
+        degrees, draw = degrees_and_draw(experiment.dataset)
+        points = data.load(experiment.dataset).validation.inputs  # on the sphere: not standardised
+        self.parts = dict(zip(degrees, harmonics.components(points, degrees, draw))) if degrees else {}
         self.trained = train_split.take(data.probe_indices(train_split.labels, len(probe), experiment.probe_seed)
                                         ) if "regimes" in self.also else None
+        self.groups = orders.groups(train_split, ORDERS if "neighbours" in self.also else [experiment.order])
+        self.train_split, self.batches = train_split, (experiment.batch_size, experiment.seed)
         known = {len(indices): indices for indices in (np.arange(len(probe)), *self.nested)}
         self.subsets = [known[n] if n in known else data.probe_indices(probe.labels, n, experiment.probe_seed)
                         for n in error_sizes(experiment, dataset.num_classes)]
@@ -181,6 +177,12 @@ class StageRecorder(StiffnessCallback):
             rows += self.regime_rows()
         if "intensity" in self.also:
             rows += self.intensity_rows()
+        if "neighbours" in self.also:
+            rows += self.neighbour_rows()
+        if "class_accuracy" in self.also:
+            rows += self.class_accuracy_rows()
+        if self.parts:
+            rows += self.degree_rows()
         if self.nested:
             x, y = self.x[self.nested[0]], self.y[self.nested[0]]
             for arithmetic in self.arithmetics:
@@ -201,13 +203,19 @@ class StageRecorder(StiffnessCallback):
             rows += [{"space": space, **row} for row in self.distance_rows(stiffness, _distances(vectors))]
             for name in OTHER_DISTANCES:
                 if name in self.also:
-                    distance = pairwise_distances(vectors, metric=name)
-                    distance = np.divide(distance, distance[self.pairs["all"]].mean(), where=distance > 0, out=distance)
+                    distance = self.other_distance(vectors, name)
                     rows += [{"space": space, **row} for row in self.domain_rows(stiffness["sign"], distance, name)]
         if self.nested:
             for kind, s in stiffness.items():
                 rows += self.nested_rows(kind, s[np.ix_(self.nested[0], self.nested[0])])
         return rows
+
+    def other_distance(self, vectors, name):
+        """One of OTHER_DISTANCES between all pairs of vectors."""
+        if name == "angle":
+            return np.arccos(np.clip(1 - _distances(vectors), -1, 1))
+        distance = pairwise_distances(vectors, metric=name)
+        return np.divide(distance, distance[self.pairs["all"]].mean(), where=distance > 0, out=distance)
 
     def gram_rows(self, products):
         own, different = self.pairs["all"], self.pairs["all"] & ~self.pairs["within_class"]
@@ -229,6 +237,26 @@ class StageRecorder(StiffnessCallback):
                          {"quantity": f"between_classes_{kind}_{regime}", "value": measures.between_classes(C)}]
         return rows
 
+    def neighbour_rows(self):
+        """Stiffness between batches that follow each other in each order, from the coming step on."""
+        rows = []
+        for order, groups in self.groups.items():
+            batches = orders.coming(len(self.train_split), *self.batches, self._step(), groups)
+            chosen = self.train_split.take(batches.reshape(-1))
+            gram = gradient_gram(self.model, chosen.inputs, chosen.labels)
+            pairs = orders.neighbours(batches)
+            for kind, s in (("sign", gram.sign()), ("cosine", gram.cosine())):
+                known = s[pairs][~np.isnan(s[pairs])]
+                rows.append({"quantity": neighbours_in(order, kind),
+                             "value": float(known.mean()) if len(known) else np.nan})
+        return rows
+
+    def class_accuracy_rows(self):
+        validation = self.splits["validation"]
+        predicted = self.model.predict(validation.inputs, batch_size=EVALUATED_AT_ONCE, verbose=0).argmax(1)
+        return [{"quantity": "validation_accuracy_of_class", "class_a": c,
+                 "value": float((predicted[validation.labels == c] == c).mean())} for c in range(self.num_classes)]
+
     def intensity_rows(self):
         """What the mean intensity of an image alone gives: stiffness, and the accuracy of a linear probe."""
         sign = gradient_gram(self.model, np.ones_like(self.x) * _intensity(self.x), self.y).sign()
@@ -240,6 +268,18 @@ class StageRecorder(StiffnessCallback):
         return [{"quantity": "within_class_sign_intensity", "value": measures.within_class(C)},
                 {"quantity": "between_classes_sign_intensity", "value": measures.between_classes(C)},
                 {"quantity": "intensity_probe_accuracy", "value": accuracy}]
+
+    def degree_rows(self):
+        """How much of each degree of a sum of spherical harmonics the network has learnt.
+
+        The labels t are -1 or 1; the outputs o, the probability of class 1 less that of class 0, are between them. With
+        f_l the sum's part of degree l it is mean(o f_l) / mean(t f_l), over the validation split.
+        """
+        validation = self.splits["validation"]
+        logits = self.model.predict(validation.inputs, batch_size=EVALUATED_AT_ONCE, verbose=0).astype(float)
+        outputs, labels = np.tanh((logits[:, 1] - logits[:, 0]) / 2), 2 * validation.labels - 1
+        return [{"quantity": f"learnt_of_degree_{degree}", "value": float(outputs @ part / (labels @ part))}
+                for degree, part in self.parts.items()]
 
     def nested_rows(self, name, s, *, with_self=False):
         """Class stiffness on the nested probe sets from that of the largest of them."""
@@ -257,7 +297,7 @@ class StageRecorder(StiffnessCallback):
 
     def domain_rows(self, sign, distance, name):
         """The curve of all pairs by a distance without a fixed range."""
-        bins = np.arange(0, distance.max() + BIN, BIN)
+        bins = np.arange(0, np.nanmax(distance) + BIN, BIN)
         curve = measures.stiffness_vs_distance(sign, distance, bins=bins, pairs=self.pairs["all"])
         centres, filled = ((curve.left + curve.right) / 2).round(3), curve.pairs >= FEWEST_PAIRS
         size = measures.zero_crossing(centres[filled], curve.stiffness[filled])

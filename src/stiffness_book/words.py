@@ -2,6 +2,8 @@
 
 import pandas as pd
 
+from stiffness_book.experiment import degrees_and_draw
+
 WORDS = {"within_class": "within classes", "between_classes": "between classes"}
 REGIME_WORDS = {"train_train": "training–training", "train_validation": "training–validation"}  # of pairs
 
@@ -12,7 +14,7 @@ DATA = {"mnist": "MNIST", "fashion_mnist": "Fashion-MNIST", "cifar10": "CIFAR-10
 
 def name_of(dataset):
     """The name of a data set as people write it."""
-    return DATA.get(dataset, dataset)
+    return "spherical harmonics" if degrees_and_draw(dataset)[0] else DATA.get(dataset, dataset)
 
 
 def named(by_dataset):

@@ -6,7 +6,8 @@ import numpy as np
 import pandas as pd
 
 from stiffness.measures import between_classes, within_class
-from stiffness_book import summaries
+from stiffness_book import harmonics, summaries
+from stiffness_book.table import neighbours_in
 
 STEPS = (0, 10, 100)
 LOSSES, RATES = (0.3, 0.1), (1e-4, 1e-3, 1e-2)
@@ -124,3 +125,41 @@ def both_precisions():
     return pd.concat([rows("within_class_sign", 0.9), rows("within_class_sign_single", 0.4),
                       rows("between_classes_sign", 0.3), rows("between_classes_sign_single", 0.2),
                       rows("train_loss", 0.1)])
+
+
+def harmonic(size_at, *, degrees=(1, 2, 4), seeds=5, reached=True):
+    """Runs on spherical harmonics. size_at: (length scale, step) -> size of the stiff domain; step 30 is at a loss."""
+    rows = []
+    for degree, seed, step in itertools.product(degrees, range(seeds), (0, 30, 100)):
+        if step == 30 and not reached:
+            continue
+        run = {"degree": degree, "seed": seed, "step": step, "target_loss": 0.2 if step == 30 else np.nan}
+        size = size_at(harmonics.length_scale(degree), step) + 0.002 * (seed - (seeds - 1) / 2)
+        rows += [run | {"quantity": f"learnt_of_degree_{degree}", "value": step / 100},
+                 run | {"quantity": "train_loss", "value": {0: 0.7, 30: 0.19, 100: 0.1}[step]}]
+        for space in ("input", "layer 1"):
+            at = run | {"space": space}
+            rows += [at | {"quantity": "angle_stiff_domain_size_sign", "value": size},
+                     at | {"quantity": "critical_length_cosine", "value": 1.5 + degree}]
+            for angle in (0.025, 0.525, 1.025):
+                rows += [at | {"distance": angle, "quantity": "angle_distance_pairs_all", "value": 100.0},
+                         at | {"distance": angle, "quantity": "angle_distance_curve_all_sign", "value": 0.5 - angle}]
+    return pd.DataFrame(rows)
+
+
+def ordered(between_at, neighbours_at, *, losses=(2.3, 0.5, 0.1), orders=("shuffled", "by class", "hard first"),
+            seeds=5):
+    """Runs in several orders of the data. between_at: (order, step) -> stiffness between classes; neighbours_at:
+    (order of training, order of the batches) -> stiffness between batches that follow each other."""
+    rows = []
+    for order, seed, (number, step) in itertools.product(orders, range(seeds), enumerate(STEPS)):
+        run = {"order": order, "seed": seed, "step": step, "target_loss": np.nan}
+        spread = 0.01 * (seed - (seeds - 1) / 2)
+        values = {"train_loss": losses[number], "validation_loss": losses[number],
+                  "validation_accuracy": 0.1 + step / 200, **{f"{summary}_{kind}": between_at(order, step) + spread
+                     for summary in ("within_class", "between_classes") for kind in ("sign", "cosine")},
+                  **{neighbours_in(of, kind): neighbours_at(order, of) + spread
+                     for of in orders for kind in ("sign", "cosine")}}
+        rows += [run | {"quantity": quantity, "value": value} for quantity, value in values.items()]
+        rows += [run | {"quantity": "validation_accuracy_of_class", "class_a": c, "value": c / 4} for c in range(4)]
+    return pd.DataFrame(rows)

@@ -12,7 +12,7 @@ from stiffness_book import data
 from stiffness_book.experiment import DATASETS
 
 
-@pytest.fixture(params=DATASETS)
+@pytest.fixture(params=[*DATASETS, "harmonics-2+5-draw1"])
 def dataset(request):
     if not data.is_available(request.param):
         pytest.skip(f"{request.param} is not at hand; TFDS_DATA_DIR names a folder of prepared data sets")

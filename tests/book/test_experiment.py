@@ -15,7 +15,7 @@ def test_every_setting_changes_the_address():
              "seed": 1, "permuted_fraction": 0.5, "train_size": 100, "unit_length": True, "probe_size": 50,
              "probe_seed": 1,
              "stages": (0, 7), "stage_losses": (0.5,), "max_steps": 10, "check_every": 10,
-             "nested_probes": (20,), "arithmetics": ("float32",), "also": ("gram",)}
+             "nested_probes": (20,), "arithmetics": ("float32",), "also": ("gram",), "order": "by class"}
     assert other.keys() == Experiment().settings().keys()
     nested = {"nested_probes": (30,)}
     searching = nested | {"stage_losses": (0.1,)}  # max_steps and check_every mean nothing without
@@ -29,6 +29,12 @@ def test_a_network_is_its_kind_and_widths():
     assert Experiment(network="cnn-16-32-32").layers == ("cnn", (16, 32, 32))
 
 
+def test_degrees_of_harmonics():
+    assert Experiment(dataset="harmonics-2+11-draw4").degrees == (2, 11) and Experiment().degrees == ()
+    assert Experiment(dataset="harmonics-3-draw0").address.startswith("harmonics-3-draw0-fc-")
+    assert "-by-class-seed0-" in Experiment(order="by class").address
+
+
 def test_addresses_stay_what_they_are():
     # a default of a new setting, or its type, must not move stored runs
     assert Experiment().address == "mnist-fc-500-300-100-adam0.001-seed0-44136fa355b3"
@@ -39,6 +45,10 @@ def test_addresses_stay_what_they_are():
     ({"arithmetics": ("float32",)}, "arithmetics is .*; expected empty without nested_probes"),
     ({"also": ("everything",)}, "also is 'everything'; known are regimes, gram"),
     ({"dataset": "mnst"}, "dataset is 'mnst'; known are mnist, fashion_mnist"),
+    ({"dataset": "harmonics-3"}, "dataset is 'harmonics-3'; known are .*harmonics-DEGREE-drawNUMBER"),
+    ({"dataset": "harmonics-4+2-draw0"}, "expected ascending degrees up to 16, each once"),
+    ({"dataset": "harmonics-17-draw0"}, "expected ascending degrees up to 16, each once"),
+    ({"order": "sorted"}, "order is 'sorted'; known are shuffled, by class, easy first, hard first"),
     ({"network": "fc"}, "network is 'fc'; expected a kind and its layers' widths, such as fc-500-300-100"),
     ({"network": "resnet-20"}, "network is 'resnet-20'"),
     ({"network": "cnn-16-"}, "network is 'cnn-16-'; expected a kind"),

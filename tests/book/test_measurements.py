@@ -1,5 +1,7 @@
 """What a run measures only if its settings ask for it, against plain definitions; and runs that are stopped."""
 
+import itertools
+
 import keras
 import numpy as np
 import pandas as pd
@@ -7,8 +9,8 @@ import pytest
 import tensorflow as tf
 
 from stiffness import between_classes, class_stiffness, gradient_gram, within_class, zero_crossing
-from stiffness_book import arithmetic, data, networks, store, sweep, training
-from stiffness_book.experiment import ALSO, ARITHMETICS, Experiment
+from stiffness_book import arithmetic, data, harmonics, networks, orders, store, sweep, training
+from stiffness_book.experiment import ALSO, ARITHMETICS, ORDERS, Experiment
 from stiffness_book.table import REGIMES
 
 RUN = Experiment(dataset="digits", network="fc-30-20", probe_size=80, nested_probes=(50, 30), train_size=400,
@@ -160,14 +162,82 @@ def test_what_mean_intensity_alone_gives(measured):
     assert values["intensity_probe_accuracy"] > 0.12
 
 
-@pytest.mark.parametrize("name, order", [("l1", 1), ("l2", 2)])
+def in_order(split, order):
+    """The numbers of the batches' examples of one pass, by the plain definition."""
+    fresh = np.random.default_rng([RUN.seed, 0]).permutation(len(split))
+    if order == "by class":
+        fresh = [i for c in range(10) for i in fresh if split.labels[i] == c]
+    elif order != "shuffled":
+        easiest = sorted(range(len(split)), key=lambda i: -orders.easiness(split)[i])
+        place = {i: number * 10 // len(split) for number, i in enumerate(easiest)}
+        tenths = range(10) if order == "easy first" else range(9, -1, -1)
+        fresh = [i for tenth in tenths for i in fresh if place[i] == tenth]
+    return np.array(fresh)[: len(split) // 32 * 32].reshape(-1, 32)
+
+
+@pytest.mark.parametrize("order", ["shuffled", "by class"])
+def test_neighbours_in_time(measured, order):
+    model, _, trained, table = measured
+    batches = in_order(trained, order)
+    values = table.set_index("quantity")["value"]
+    signs, cosines = [], []
+    for one, other in itertools.pairwise(batches[:8]):
+        a, b = trained.take(one), trained.take(other)
+        gram = gradient_gram(model, a.inputs, a.labels, b.inputs, b.labels)
+        signs.append(gram.sign().mean())
+        cosines.append(gram.cosine().mean())
+    name = order.replace(" ", "_")
+    assert values[f"neighbours_{name}_sign"] == pytest.approx(np.mean(signs), abs=1e-3)
+    assert values[f"neighbours_{name}_cosine"] == pytest.approx(np.mean(cosines), abs=1e-5)
+
+
+@pytest.mark.parametrize("order", ORDERS)
+def test_a_run_meets_its_examples_in_its_order(measured, order):
+    _, _, trained, _ = measured
+    small = trained.take(np.arange(100))
+    batches = in_order(small, order)
+    found = training.shuffled_batches(small, 32, RUN.seed, groups=orders.groups(small, [order])[order])
+    for expected, (inputs, labels) in zip(batches, found):
+        np.testing.assert_array_equal(inputs, small.inputs[expected])
+        np.testing.assert_array_equal(labels, small.labels[expected])
+
+
+def test_accuracy_of_each_class(measured):
+    model, _, _, table = measured
+    validation = data.standardise(data.load("digits")).validation
+    hit = np.asarray(model(validation.inputs)).argmax(1) == validation.labels
+    found = table[table["quantity"] == "validation_accuracy_of_class"]
+    assert found["class_a"].tolist() == list(range(10))
+    assert found["value"].tolist() == pytest.approx([hit[validation.labels == c].mean() for c in range(10)], abs=0.02)
+
+
+def test_what_is_learnt_of_each_degree():
+    run = Experiment(dataset="harmonics-1+3-draw2", network="fc-20", probe_size=30, stages=(0, 50), also=("angle",))
+    table, about = training.train(run, progress=False)
+    assert about["class_names"] == ["negative", "positive"]
+    learnt = table[table["quantity"].str.startswith("learnt")].pivot(index="step", columns="quantity", values="value")
+    assert list(learnt.columns) == ["learnt_of_degree_1", "learnt_of_degree_3"] and learnt.loc[50].max() > 0.1
+    raw, split = (dataset.validation for dataset in (data.load(run.dataset), data.standardise(data.load(run.dataset))))
+    p = np.asarray(keras.ops.softmax(networks.build(run, (3, 1, 1), 2)(split.inputs)))
+    for degree in (1, 3):
+        part, = harmonics.components(raw.inputs, [degree], draw=2)
+        expected = ((p[:, 1] - p[:, 0]) * part).mean() / (np.where(raw.labels, 1, -1) * part).mean()
+        assert learnt.loc[0, f"learnt_of_degree_{degree}"] == pytest.approx(expected, abs=1e-4)
+
+
+@pytest.mark.parametrize("name, order", [("l1", 1), ("l2", 2), ("angle", None)])
 def test_other_distances(measured, name, order):
     model, probe, _, table = measured
     sign = gradient_gram(model, probe.inputs, probe.labels, method="jacobian").sign()
     flat = probe.inputs.reshape(len(probe), -1)
     i, j = np.triu_indices(len(flat), 1)
-    distance = np.linalg.norm(flat[i] - flat[j], ord=order, axis=1)
-    number = np.floor(distance / distance.mean() / 0.05).astype(int)
+    if name == "angle":
+        unit = flat / np.linalg.norm(flat, axis=1, keepdims=True)
+        distance = np.arccos((unit[i] * unit[j]).sum(1))
+    else:
+        distance = np.linalg.norm(flat[i] - flat[j], ord=order, axis=1)
+        distance /= distance.mean()
+    number = np.floor(distance / 0.05).astype(int)
     rows = table[table["space"] == "input"]
     curve, pairs = (rows[rows["quantity"] == f"{name}_distance_{what}"].set_index("distance")["value"]
                     for what in ("curve_all_sign", "pairs_all"))
@@ -185,8 +255,8 @@ def test_a_run_has_what_its_settings_ask_for_and_no_more(results_folder):
     plain = Experiment(**RUN.settings() | {"nested_probes": (), "arithmetics": (), "also": ()})
     assert plain.address != RUN.address
     table = sweep.compute(plain, progress=False)
-    assert not any(name.startswith(("nested", "gram", "l1", "l2", "intensity"))
-                   or name.endswith((*REGIMES, "intensity"))
+    assert not any(name.startswith(("nested", "gram", "l1", "l2", "intensity", "angle", "neighbours", "learnt"))
+                   or name.endswith((*REGIMES, "intensity", "of_class"))
                    for name in set(table["quantity"]))
     assert store.stored(plain) is not None
     sweep.compute(RUN, progress=False)
@@ -200,9 +270,11 @@ class Stopped(Exception):
     pass
 
 
-def test_a_run_that_is_stopped_goes_on_and_has_the_same_numbers(results_folder, monkeypatch):
+@pytest.mark.parametrize("order", ["shuffled", "hard first"])
+def test_a_run_that_is_stopped_goes_on_and_has_the_same_numbers(order, results_folder, monkeypatch):
     run = Experiment(dataset="digits", network="cnn-4-6", probe_size=30, train_size=400, stages=(0, 10, 30, 45),
-                     stage_losses=(2.0, 1.0), check_every=5, max_steps=45, nested_probes=(20,), also=("regimes",))
+                     stage_losses=(2.0, 1.0), check_every=5, max_steps=45, nested_probes=(20,),
+                     also=("regimes", "neighbours"), order=order)
     expected, _ = training.train(run, progress=False)
     monkeypatch.setattr(training, "SAVE_EVERY", 0)
     goes_on = training.StageRecorder.on_train_batch_end

@@ -18,8 +18,10 @@ from tables import (
     both_precisions,
     by_kind,
     growth,
+    harmonic,
     matrix,
     networks,
+    ordered,
     probes,
     spaces,
     super_class_table,
@@ -28,7 +30,7 @@ from tables import (
     table,
 )
 
-from stiffness_book import blocks, charts, summaries
+from stiffness_book import blocks, charts, harmonics, summaries
 from stiffness_book.charts import look
 from stiffness_book.table import REGIMES
 
@@ -100,6 +102,29 @@ def block_differences():
     return agreement().assign(division="super-classes", p=0.5)
 
 
+def sizes_by_degree():
+    rows = harmonics.domains(harmonic(lambda scale, _: scale, seeds=3))
+    return rows[rows["space"] == "input"].assign(moment=lambda rows: "after " + rows["step"].astype(str)).reset_index()
+
+
+def curves_by_angle():
+    rows = harmonic(lambda scale, _: scale, seeds=3).query("quantity == 'angle_distance_curve_all_sign'")
+    return rows[rows["space"] == "input"].assign(moment=lambda rows: "after " + rows["step"].astype(str)).reset_index()
+
+
+def of_orders(quantity):
+    rows = ordered(lambda order, _: 0.3 * (order == "shuffled"), lambda *_: 0.5).drop(columns="target_loss")
+    return rows[(rows["quantity"] == quantity) & (rows["step"] > 0)].reset_index(drop=True)
+
+
+def between_in_orders():
+    return of_orders("between_classes_sign")
+
+
+def class_accuracies():
+    return of_orders("validation_accuracy_of_class")
+
+
 # each chart: its rows, the column whose numbers are drawn, and the chart of the rows
 CHARTS = {
     "stiffness_evolution": (run, "value", lambda rows: charts.stiffness_evolution(rows, title="t", mark=(10, "onset"))),
@@ -130,6 +155,16 @@ CHARTS = {
             rows, [("one", "stiff_domain_size_sign", "input"), ("two", "critical_length_sign", "input")], title="t")),
     "stiffness_against_distance": (curves, ["mean", "low", "high"], lambda rows: charts.stiffness_against_distance(
         rows, sizes(["dataset", "space"]), title="t")),
+    "domain_sizes_against_scale": (sizes_by_degree, "size", lambda rows: charts.domain_sizes_against_scale(
+        rows, title="t")),
+    "stiffness_against_angle": (curves_by_angle, "value", lambda rows: charts.stiffness_against_angle(
+        rows, pd.DataFrame({"degree": 1, "distance": [0.1, 0.2], "value": [0.9, 0.8]}), title="t")),
+    "labelled_evolution": (lambda: agreement().assign(labels="one"), "value", lambda rows: charts.labelled_evolution(
+        rows, "a number", title="t", reference=(1, "all"))),
+    "within_passes": (between_in_orders, "value", lambda rows: charts.within_passes(
+        rows, 20, "stiffness", title="t", bounds=(-1, 1))),
+    "class_accuracies": (class_accuracies, "value", lambda rows: charts.class_accuracies(
+        rows, 20, [*"abcd"], title="t")),
 }
 each_chart = pytest.mark.parametrize("name", CHARTS)
 UNKNOWN_IS_ITS_OWN = {"domain_sizes_against_rate"}  # where an infinite size is a finding, drawn as a triangle

@@ -11,8 +11,10 @@ from tables import (
     both_precisions,
     by_kind,
     growth,
+    harmonic,
     matrix,
     networks,
+    ordered,
     probes,
     spaces,
     super_class_table,
@@ -21,7 +23,7 @@ from tables import (
     table,
 )
 
-from stiffness_book import blocks, summaries, texts, words
+from stiffness_book import blocks, claims, harmonics, summaries, texts, words
 
 NETWORKS = [name for pair in PAIRS for name in pair]
 
@@ -234,3 +236,52 @@ def test_regimes_of_pairs_are_compared_where_they_differ_most():
     assert len(rows) == 4 and all(row[3] == "−0.20, 10 steps" for row in rows)
     told = texts.regimes_alike({"a": made})
     assert "Not everywhere: by sign, no mean differs by more than 0.20 from" in told
+
+
+def test_stiff_domains_beside_the_length_scale():
+    rows = harmonic(lambda scale, step: 1.03 * scale if step < 100 else 2 * scale)
+    moments = harmonics.moments(rows)
+    assert list(moments) == ["before training", "at training loss 0.2", "after 100 steps"]
+    sizes = pd.concat([harmonics.domains(rows[chosen]).assign(moment=name) for name, chosen in moments.items()])
+    in_input = sizes[sizes["space"] == "input"]
+    said = texts.domain_over_scale(in_input)
+    assert "Not as large as the length scale of the labels: the size" in said and "is 1.03 at training" in said
+    assert said.endswith("2.00 after 100 steps, 1.03 before training.")
+    assert "After 100 steps the stiff domain has outgrown the length scale, by a tenth or more, for degree 1 (median "\
+           "ratio 2.00), 2 (median" in texts.outgrown(in_input)
+    assert "no degree has" in texts.outgrown(in_input[in_input["moment"] == "before training"])
+    early = texts.domain_over_scale(in_input[in_input["moment"] != "after 100 steps"])
+    assert "As large as the length scale of the labels, and they are that before training: the size" in early
+    found = cells(texts.domains_by_degree(in_input))
+    assert found[1][:2] == ["2", "0.96"] and found[1][2].startswith("0.98 [") and found[1][4].startswith("1.91")
+    assert [row[0] for row in cells(texts.order_in_spaces(sizes))] == ["input", "layer 1"]
+    assert set(cells(texts.order_in_spaces(sizes))[0][1:]) == {"+1.00"}
+    assert cells(texts.critical_lengths_by_degree(rows, moments))[2] == ["4", "0.14", "5.50", "5.50", "5.50"]
+    endless = in_input.assign(size=np.where(in_input["degree"] == 1, np.inf, in_input["size"]))
+    assert cells(texts.domains_by_degree(endless))[0][2] == "–, 5 without end"
+
+
+def test_which_degree_is_learnt_first():
+    rows = harmonic(lambda scale, _: scale)
+    rows.loc[rows["target_loss"].notna(), "step"] += rows["degree"]
+    table, told = texts.steps_to_losses(rows).split("\n\n")
+    assert cells(table) == [["1", "31"], ["2", "32"], ["4", "34"]] and "is +1.00, averaged" in told
+    one = rows[~((rows["degree"] == 4) & (rows["seed"] == 0) & rows["target_loss"].notna())]
+    assert cells(texts.steps_to_losses(one).split("\n\n")[0])[2] == ["4", "34 (4 of 5 runs)"]
+    assert texts.steps_to_losses(rows[rows["target_loss"].isna()]) == "No training loss was reached."
+    assert texts.half_learnt(rows, [1, 8]).endswith("over the runs: degree 1 after 100 steps; degree 8 at no stage.")
+
+
+def test_what_orders_of_the_data_do():
+    tables = {"a": ordered(lambda order, _: 0.1 + 0.5 * (order == "by class"), lambda order, of: 0.5 * (order == of))}
+    said = texts.order_and_stiffness(tables, claims.order_leaves_its_mark(tables))
+    assert "in 3 of 4 comparisons" in said
+    assert "it is +0.10 [+0.08, +0.12] shuffled, +0.60 [+0.58, +0.62] by class, +0.10 [" in said
+    assert said.endswith("(a).")
+    changes = cells(texts.changes_by_order(tables))
+    assert [row[1:4] for row in changes] == [["by class", "+0.50", "+0.50"], ["hard first", "+0.00", "+0.00"]]
+    neighbours = cells(texts.neighbours_by_order(tables, "sign"))
+    assert neighbours[1][1] == "by class" and [cell[:5] for cell in neighbours[1][2:]] == ["+0.50", "+0.00", "+0.00"]
+    outcomes = cells(texts.outcomes_by_order(tables))
+    assert outcomes[0] == ["a", "shuffled", "0.100", "0.100", "60.0\N{NO-BREAK SPACE}%",
+                           "15.0\N{NO-BREAK SPACE}% to 60.0\N{NO-BREAK SPACE}%"]

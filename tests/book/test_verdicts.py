@@ -8,7 +8,9 @@ from tables import (
     PAIRS,
     RATES,
     by_kind,
+    harmonic,
     networks,
+    ordered,
     probes,
     spaces,
     super_class_table,
@@ -20,7 +22,7 @@ from tables import (
 
 from stiffness_book import blocks, claims
 from stiffness_book.claims.parts import OUTCOMES, Part, outcomes, verdict
-from stiffness_book.table import REGIMES
+from stiffness_book.table import REGIMES, neighbours_in
 
 LEARNT = {"train": (2.3, 0.5, 0.01), "validation": (2.3, 0.5, 0.9)}
 UNTRAINED = {"train": (2.3, 2.3, 2.3), "validation": (2.3, 2.3, 2.3)}
@@ -181,6 +183,17 @@ RULES = {  # rule: (untrained, constant, noise, reverse, ideal)
             lambda: block_tests(lambda _: 0.3), lambda: block_tests(lambda _: 0.0), lambda rng: block_tests(never),
             lambda: block_tests(lambda step: -0.3 * (0 < step < 1000)),
             lambda: block_tests(lambda step: 0.3 * (0 < step < 1000))),
+    "C16": (claims.domain_follows_length_scale,
+            lambda: harmonic(lambda scale, _: scale, reached=False), lambda: harmonic(lambda *_: 0.6),
+            lambda rng: harmonic(lambda *_: rng.uniform(0, 3)), lambda: harmonic(lambda scale, _: 0.5 / scale),
+            lambda: harmonic(lambda scale, _: 1.02 * scale)),
+    "C17": (lambda rows: claims.order_leaves_its_mark({"a": rows}),
+            lambda: ordered(lambda *_: -0.4, lambda *_: 0.1, losses=(2.3, 2.3, 2.3)),
+            lambda: ordered(lambda *_: 0.3, lambda *_: 0.3),
+            lambda rng: ordered(lambda *_: rng.normal(0, 0.2), lambda *_: rng.normal(0, 0.2)),
+            lambda: ordered(lambda order, _: 0.1, lambda order, of: 0.9 * (of == "by class")),  # alike in all networks
+            lambda: ordered(lambda order, _: 0.6 * (order == "by class") - 0.3 * (order == "hard first"),
+                            lambda order, of: 0.5 * (order == of))),
     "C18": (claims.overfitting_loses_stiffness_of_cnns,
             lambda: runs((1, 1, 1), (-0.5,) * 3, UNTRAINED), lambda: runs((0.5,) * 3, (0.5,) * 3), noise,
             lambda: runs((1, 0.5, 0.9), (0, 0.1, 0.6)), lambda: runs((1, 0.9, 0.3), (0, 0.5, 0.1))),
@@ -245,7 +258,7 @@ def test_the_reverse_is_not_reproduced(name):
 def test_the_ideal_case_is_reproduced(name):
     judge, *_, ideal = RULES[name]
     judged = judge(ideal())
-    assert judged.verdict == ("answered" if name == "C15" else "reproduced"), judged.measured
+    assert judged.verdict == ("answered" if name in ("C15", "C16") else "reproduced"), judged.measured
     assert judged.claim == name and all(part.name in judged.measured for part in judged.parts)
 
 
@@ -324,6 +337,37 @@ def test_c14_leaves_out_what_has_no_room_to_be_exceeded():
     assert below.held == "4 of 8 parts, 4 the reverse"
     assert claims.locality_stiffens(networks(by_kind(0.9, 1), by_kind(0.4, 0.1), runs=1), PAIRS).verdict == (
         "not measured")
+
+
+def test_c16_tells_of_domains_that_outgrow_the_length_scale_and_of_those_without_end():
+    growing = harmonic(lambda scale, step: scale * (1 + (step == 100)))
+    judged = claims.domain_follows_length_scale(growing)
+    found = dict(zip([part.name for part in judged.parts], outcomes(judged.parts)))
+    assert judged.verdict == "partly" and found["equal, at training loss 0.2"] == "holds"
+    assert found["equal, after 100 steps"] == "fails" and "above 1.1 for degree 1, 2, 4" in judged.note
+    changed = claims.domain_follows_length_scale(harmonic(lambda scale, step: scale * (0.3 if step == 0 else 1)))
+    assert {part.name: part.outcome() for part in changed.parts}["as before training, at training loss 0.2"] == "fails"
+    rows = harmonic(lambda scale, _: scale)
+    of_one = (rows["degree"] == 1) & (rows["quantity"] == "angle_stiff_domain_size_sign")
+    rows.loc[of_one, "value"] = np.nan  # the curve starts positive
+    endless = claims.domain_follows_length_scale(rows)
+    assert endless.verdict == "answered" and "above 1.1 for degree 1" in endless.note
+    assert claims.domain_follows_length_scale(rows[rows["degree"] < 3]).verdict == "not measured"
+
+
+def test_c17_compares_the_same_batches_in_both_networks_by_the_cosine_where_the_sign_has_no_room():
+    rows = ordered(lambda order, _: 0.5 * (order != "shuffled"),
+                   lambda order, of: 0.98 if of == "by class" else 0.5 * (order == of))
+    rows.loc[(rows["quantity"] == neighbours_in("by class", "cosine")) & (rows["order"] == "shuffled"), "value"] -= 0.4
+    judged = claims.order_leaves_its_mark({"a": rows})
+    assert judged.verdict == "reproduced" and [(part.name, round(part.mean, 6)) for part in judged.parts] == [
+        ("between classes, by class (a)", 0.5), ("neighbours in time, by class, cosine (a)", 0.4),
+        ("between classes, hard first (a)", 0.5), ("neighbours in time, hard first (a)", 0.5)]
+    late = claims.order_leaves_its_mark({"a": ordered(lambda order, step: (order != "shuffled") * (step == 0),
+                                                      lambda *_: 0.0)})
+    assert late.verdict == "not reproduced"  # what is there before training is not counted
+    alone = ordered(lambda *_: 0.0, lambda *_: 0.0, orders=("shuffled",))
+    assert claims.order_leaves_its_mark({"a": alone}).verdict == "not measured"
 
 
 def test_the_error_of_the_probe_set_widens_an_interval():

@@ -112,6 +112,17 @@ def measure_evolution(rows, what, *, title):
                       notes=notes)
 
 
+def labelled_evolution(rows, what, *, title, bounds=(-np.inf, np.inf), reference=None):
+    """A number through training, with 95 % intervals that end at the bounds.
+
+    rows: step, seed, labels (of the curves), value; what: the number in words. reference: (value, label) of a
+    horizontal line.
+    """
+    if rows.empty:
+        return no_data(title, _lines(what))
+    return _labelled(rows, rows["labels"], bounds, what, title, reference, None)
+
+
 def domain_evolution(sizes, *, title):
     """The size of the stiff domain in each space through training. sizes: as from `summaries.domain_sizes`; those that
     are not finite are left out, and told."""

@@ -1,4 +1,5 @@
-"""The papers' claims, one module a paper, each judged by a rule that the program applies and the page prints."""
+"""The papers' claims, one module a paper and one for future work. Each is judged by a rule that the program applies and
+the page prints."""
 
 from stiffness_book.claims.fort_v1 import (
     between_classes_grows,
@@ -6,17 +7,21 @@ from stiffness_book.claims.fort_v1 import (
     first_probe_sets_suffice,
     higher_rate_is_stiffer,
     layer_domains_grow_with_rate,
-    locality_stiffens,
     near_pairs_are_stiff,
     overfitting_loses_stiffness,
     overfitting_loses_stiffness_of_cnns,
     permuted_labels_negative,
     probe_images_suffice,
     super_class_blocks,
-    super_classes_appear_and_fade,
     within_class_positive,
 )
 from stiffness_book.claims.fort_v3 import regimes_behave_alike
+from stiffness_book.claims.future_work import (
+    domain_follows_length_scale,
+    locality_stiffens,
+    order_leaves_its_mark,
+    super_classes_appear_and_fade,
+)
 from stiffness_book.claims.parts import SMALL, outcomes
 from stiffness_book.claims.registry import CLAIMS, claim, in_order, in_words, picture, scorecard
 
@@ -25,6 +30,7 @@ __all__ = [
     "SMALL",
     "between_classes_grows",
     "claim",
+    "domain_follows_length_scale",
     "domain_grows_with_rate",
     "first_probe_sets_suffice",
     "higher_rate_is_stiffer",
@@ -33,6 +39,7 @@ __all__ = [
     "layer_domains_grow_with_rate",
     "locality_stiffens",
     "near_pairs_are_stiff",
+    "order_leaves_its_mark",
     "outcomes",
     "overfitting_loses_stiffness",
     "overfitting_loses_stiffness_of_cnns",

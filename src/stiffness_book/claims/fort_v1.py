@@ -146,12 +146,12 @@ def super_class_blocks(tested, one_pass):
     """
     parts, told = [], []
     for division in (blocks.SUPER, blocks.LIVING_OR_NOT):
-        by_step, p = _divided(tested, division)
+        by_step, p = divided(tested, division)
         early = [step for step in by_step if min(by_step) < step <= one_pass]
         if not early or by_step[early].isna().all(axis=None):
             raise NotMeasured("no stage within the first pass over the data was measured in any run")
         step = by_step[early].mean().idxmax()
-        parts += _block_parts(division, by_step, p, step)
+        parts += block_parts(division, by_step, p, step)
         told.append(f"{division}: after {step:,} steps")
     return parts, f"{'; '.join(told)}; one pass is {one_pass:,} steps"
 
@@ -258,59 +258,6 @@ def probe_images_suffice(tables):
     return _small_errors(tables, {10: 500, 100: 3000})
 
 
-@claim("C14", source="expected in v1",
-       statement="Locality gives higher stiffness: a convolutional network is stiffer than a fully connected one.",
-       pages={"architectures": "CIFAR-10"}, before={"architectures": "partly"},
-       changed="Where the fully connected network is at +1.00 nothing can be stiffer, and the first rule counted that; "
-               "that a convolutional network is less stiff there counts.")
-def locality_stiffens(table, pairs):
-    """One part for each two networks, training loss and summary (within or between classes), by sign stiffness: the
-    convolutional network exceeds the fully connected one by 0.05 or more (Welch's interval over runs). There is no
-    comparison where fewer than two runs of a network reach the loss, or where the fully connected network is above
-    +0.95, which leaves no room, and the convolutional one is not clearly below it.
-    """
-    parts, short, full = [], 0, 0
-    for one, other in pairs:
-        for loss in sorted(table["target_loss"].dropna().unique(), reverse=True):
-            for summary in SUMMARIES:
-                chosen = table[(table["quantity"] == f"{summary}_sign") & (table["target_loss"] == loss)]
-                a, b = (chosen.loc[chosen["network"] == name, "value"].to_numpy() for name in (one, other))
-                if min(len(a), len(b)) < 2:
-                    short += 1
-                    continue
-                part = _difference(f"{one} and {other}, loss {loss:g}, {WORDS[summary]}", a, b)
-                if b.mean() > 1 - SMALL and part.outcome() != "reverse":
-                    full += 1
-                else:
-                    parts.append(part)
-    if not parts:
-        raise NotMeasured("no two networks could be compared at any loss")
-    reasons = [f"{full} because the fully connected network is at the ceiling"] * bool(full) + [
-        f"{short} because fewer than two runs of a network reached the loss"] * bool(short)
-    return parts, f"no comparison: {', '.join(reasons)}" if reasons else ""
-
-
-@claim("C15", source="asked in v1", question=True,
-       statement="When does the super-class structure appear over training, and when does it fade?",
-       pages={"fig07_super_classes": "CIFAR-100"}, before={"fig07_super_classes": "reproduced"},
-       changed="It is a question, which can be answered but not reproduced.")
-def super_classes_appear_and_fade(tested):
-    """Three parts, by the sign stiffness of classes of one super-class minus that of others, at the stage where it is
-    largest. *Grown*: since initialisation by 0.05 or more. *Not by chance*: p < 0.01 in every run against random
-    relabellings. *Fades*: from there to the last stage it falls by half of its largest value or more.
-    """
-    by_step, p = _divided(tested, blocks.SUPER)
-    peak, last = by_step.mean().idxmax(), max(by_step)
-    there = [step for step in by_step if p[step] < blocks.SIGNIFICANT]
-    gone = [step for step in by_step if step > peak and by_step[step].mean() < by_step[peak].mean() / 2]
-    return [*_block_parts("super-classes", by_step, p, peak),
-            Part.over("fades", by_step[last] - by_step[peak], expects="below",
-                      size=max(abs(by_step[peak].mean()) / 2, SMALL / 2), form=signed3, bounds=(-2.0, 2.0))], (
-        f"p < {blocks.SIGNIFICANT} in every run from step {there[0]:,} on; " if there else "at no stage p < 0.01; ") + (
-        f"largest after {peak:,} steps; " + (f"less than half of that from step {gone[0]:,} on" if gone else
-                                             f"not below half of that by step {last:,}"))
-
-
 @claim("C18", source="v1",
        statement="Stiffness falls with over-fitting for convolutional networks too.",
        pages={"fig06_class_stiffness_cifar10": "CIFAR-10", "fig07_super_classes": "CIFAR-100"})
@@ -400,13 +347,13 @@ def _over_fitting(table):
     return start, min((step for step in steps if step > start), key=lambda step: abs(step - (start + last) / 2)), last
 
 
-def _divided(tested, division):
+def divided(tested, division):
     """Of the sign: the difference by run and step, and the largest p of a run by step."""
     rows = tested[(tested["kind"] == "sign") & (tested["division"] == division)]
     return rows.pivot(index="seed", columns="step", values="value"), rows.groupby("step")["p"].max()
 
 
-def _block_parts(division, by_step, p, step):
+def block_parts(division, by_step, p, step):
     first = min(by_step)
     return [Part.over(f"{division}: grown", by_step[step] - by_step[first], size=SMALL, form=signed3,
                       bounds=(-2.0, 2.0)),
@@ -449,14 +396,6 @@ def _small_errors(tables, sizes):
             parts.append(Part.over(f"{name}, {sizes[classes]:,} images, {WORDS[summary]}", largest, expects="below",
                                    none=SMALL, size=0.0, bounds=(0.0, 2.0), form="{:.3f}".format))
     return parts
-
-
-def _difference(name, a, b):
-    """The mean of a minus that of b, with the error and the degrees of freedom of Welch's test."""
-    squares = [values.var(ddof=1) / len(values) for values in (a, b)]
-    whole = sum(squares)
-    df = whole**2 / sum(s**2 / (len(v) - 1) for s, v in zip(squares, (a, b))) if whole else min(len(a), len(b)) - 1
-    return Part(name, float(a.mean() - b.mean()), float(whole**0.5), float(df), size=SMALL, bounds=(-2.0, 2.0))
 
 
 # Numbers of the paper
