@@ -124,12 +124,10 @@ def family(*, dataset, seeds, **given):
             "permuted labels": _permuted(seeds, **settings)}
 
 
-def architectures(*, convolutional, connected, seeds, first_stages, max_steps, **settings):
-    """Convolutional and fully connected networks at equal loss. The first network's runs are those of Figure 6."""
-    own = {network: {"stages": [0], "max_steps": max_steps} for network in convolutional + connected}
-    own[convolutional[0]] = {"stages": first_stages}
-    return [Experiment(network=network, seed=seed, **settings, **own[network])
-            for network in own for seed in _seeds(seeds)]
+def architectures(*, convolutional, connected, seeds, **settings):
+    """Convolutional and fully connected networks at equal loss."""
+    return [Experiment(network=network, stages=[0], seed=seed, **settings)
+            for network in convolutional + connected for seed in _seeds(seeds)]
 
 
 def probe_images(*, data_sets):
