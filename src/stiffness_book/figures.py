@@ -199,8 +199,12 @@ def _of_seeds(versions, seeds):
 
 
 def _at_losses(*, losses, learning_rates, seeds, **settings):
+    """learning_rates: of each data set by its name, or of all."""
+    rates = learning_rates if isinstance(learning_rates, dict) else dict.fromkeys(losses, learning_rates)
+    if unknown := [dataset for dataset in losses if dataset not in rates]:
+        raise ValueError(f"learning_rates has none for {', '.join(unknown)}; expected a list, for all data sets")
     return [Experiment(dataset=dataset, learning_rate=rate, seed=seed, stage_losses=losses[dataset], **settings)
-            for dataset in losses for rate in learning_rates for seed in _seeds(seeds)]
+            for dataset in losses for rate in rates[dataset] for seed in _seeds(seeds)]
 
 
 def _seeds(number):
