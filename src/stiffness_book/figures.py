@@ -65,6 +65,16 @@ def at_equal_loss(*, setting, beside, seeds, **given):
             for version, settings in settings_of("rates", setting, beside, given).items()}
 
 
+def contradiction(*, seeds, network, learning_rates, sgd_learning_rates, **given):
+    """The networks of both versions, or the one that is given, at several learning rates, {optimizer: runs}: by Adam
+    those of Figures 8 and 10."""
+    ways = {"adam": ("rates", learning_rates), "sgd": ("rates of plain gradient descent", sgd_learning_rates)}
+    return {optimizer: [run for settings in settings_of(kind, "v1", network is None, given | {
+                            "network": network, "learning_rates": rates}).values()
+                        for run in _at_losses(seeds=seeds, **settings)]
+            for optimizer, (kind, rates) in ways.items()}
+
+
 def distance(*, setting, beside, seeds, **given):
     """Figure 9: the same at one learning rate."""
     found = {}
@@ -156,6 +166,7 @@ FIGURES = {
     "architectures": architectures,
     "float32": rounding,
     "from_the_text": from_the_text,
+    "contradiction": contradiction,
     "regimes": regimes,
     "family": family,
     "probe_images": probe_images,
