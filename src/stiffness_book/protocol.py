@@ -4,10 +4,9 @@ What is marked as inferred follows from the numbers in the paper's pictures (`st
 """
 
 from stiffness_book.experiment import Experiment
-from stiffness_book.versions import CONNECTED
+from stiffness_book.versions import CONNECTED, CONVOLUTIONAL
 from stiffness_book.words import name_of
 
-CONVOLUTIONAL = "3×3 convolutions with 32, 64, 128 and 256 channels, 2×2 max pooling after each"
 TRAINING = {"mnist": "58,000 (inferred)", "fashion_mnist": "58,000 (inferred)", "cifar10": "48,000 (inferred)",
             "cifar100": "not stated"}
 FROM_TRAINING = "the paper keeps 2,000 of the training images for validation; here the test images are for that"
@@ -24,7 +23,7 @@ def protocol(number, provenance, *, rates=None, losses=None):
     own = settings[0]
     datasets = {one["dataset"]: sizes["train"] for one, sizes in zip(settings, provenance["split_sizes"])}
     rows = [["network", _network(number), _layers(own["network"]),
-             "" if own["network"] in (CONNECTED["v1"], "cnn-32-64-128-256") else "the third version's network"]]
+             "" if own["network"] in (CONNECTED["v1"], CONVOLUTIONAL["v1"]) else "the third version's network"]]
     for dataset, size in datasets.items():
         rows.append([f"training images, {name_of(dataset)}", TRAINING.get(dataset, "not its data"), f"{size:,}",
                      SUBSET if dataset.startswith("cifar") else
@@ -66,7 +65,7 @@ def _layers(network):
 
 
 def _network(number):
-    return CONVOLUTIONAL if number in (6, 7) else _layers(CONNECTED["v1"])
+    return _layers((CONVOLUTIONAL if number in (6, 7) else CONNECTED)["v1"])
 
 
 def _published_rates(number):
