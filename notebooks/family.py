@@ -28,6 +28,9 @@ train_size: int = None  # training examples, class-balanced; None is all of them
 unit_length: bool = False  # scale each input to length 1, as v3 does
 probe_size: int = 500  # validation examples whose pairs are measured
 stages: list = None  # steps at which to measure; None: those of Figures 2 to 4
+losses: list = None  # training losses at which learning rates are compared; None: those of Figure 8
+learning_rates: list = None  # None: those of Figure 8
+max_steps: int = None  # where a loss that is not reached is given up; None: as in Figure 8
 
 # %% tags=["hide-input"]
 import pandas as pd
@@ -37,8 +40,10 @@ from stiffness_book.words import name_of
 
 parameters = page.start()
 parts = figures.family(**parameters)
-found = {name: page.runs(experiments) for name, experiments in parts.items()}
-rows = {name: family.measures(table, probe_size) for name, (table, _) in found.items()}
+found = {name: page.runs(experiments, "learning_rate") for name, experiments in parts.items()}
+rows = {name: family.measures(table, probe_size, ["learning_rate"]) for name, (table, _) in found.items()}
+by_rate = rows.pop("learning rates")
+by_rate = by_rate[by_rate["target_loss"].notna()]
 trained = rows["true labels"][rows["true labels"]["step"] > 0]
 permuted = rows["permuted labels"]
 permuted = permuted[(permuted["step"] > 0) & permuted["target_loss"].isna()]
@@ -95,6 +100,17 @@ page.say(texts.correlations(trained[trained["target_loss"].isna()], []))
 page.say(texts.correlations(permuted, []))
 
 # %% [markdown]
+# ## Do they order runs as stiffness does?
+#
+# Stages of one training differ in many things. Here runs with different learning rates are compared where their
+# training losses are equal, as in [Figure 8](fig08_learning_rate.ipynb): the rank correlation is over the rates, with
+# its 95 % interval over the seeds; those of the losses are averaged.
+
+# %% tags=["hide-input"]
+page.say(f"Over learning rates {texts.says_the_same(by_rate, ['target_loss'])}",
+         texts.correlations(by_rate, ["target_loss"]))
+
+# %% [markdown]
 # ## What is left out
 #
 # TracIn sums $K$ over checkpoints, weighted by the learning rate, and influence functions weigh gradients by the
@@ -107,7 +123,8 @@ page.say(texts.correlations(permuted, []))
 # ## The runs
 #
 # *Parameters*, near the top, contains this page's parameters. The runs are those of
-# [Figure 3](fig03_class_stiffness_mnist.ipynb) and [Figure 4](fig04_permuted_labels.ipynb).
+# [Figure 3](fig03_class_stiffness_mnist.ipynb), [Figure 4](fig04_permuted_labels.ipynb) and
+# [Figure 8](fig08_learning_rate.ipynb).
 
 # %% tags=["hide-input"]
 for _, provenance in found.values():

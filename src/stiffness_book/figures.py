@@ -127,11 +127,15 @@ def regimes(*, datasets, seeds, permuted_dataset, **given):
     return {**long, "permuted": _permuted(seeds, dataset=permuted_dataset, **given)}
 
 
-def family(*, dataset, seeds, **given):
-    """Long training of the first version's network, and training on permuted labels."""
-    settings = {"dataset": dataset, **given}
+def family(*, dataset, seeds, losses, learning_rate, learning_rates, max_steps, **given):
+    """Long training of the first version's network, training on permuted labels, and several learning rates."""
+    settings = {"dataset": dataset, "learning_rate": learning_rate, **given}
+    (rates,) = settings_of("rates", "v1", False, given | {"learning_rates": learning_rates,
+                                                          "max_steps": max_steps}).values()
+    rates["losses"] = {dataset: losses or rates["losses"][dataset]}
     return {"true labels": class_stiffness(setting="v1", beside=False, seeds=seeds, **settings)["v1"],
-            "permuted labels": _permuted(seeds, **settings)}
+            "permuted labels": _permuted(seeds, **settings),
+            "learning rates": _at_losses(seeds=seeds, **rates)}
 
 
 def architectures(*, convolutional, connected, seeds, **settings):
