@@ -157,6 +157,11 @@ RULES = {  # rule: (untrained, constant, noise, reverse, ideal)
            lambda: sweep(lambda *_: -0.2), lambda: sweep(lambda *_: 0.3, spread=0), flat_rate,
            lambda: sweep(lambda d, loss, rate: -0.1 * np.log10(rate)),
            lambda: sweep(lambda d, loss, rate: 0.1 * np.log10(rate))),
+    "C6′": (claims.small_rates_are_stiffer,
+            lambda: choices(lambda *_: -0.2), lambda: choices(lambda *_: 0.3, spread=0),
+            lambda rng: choices(lambda *_: rng.normal(0, 0.05), spread=0),
+            lambda: choices(lambda d, loss, rate: 0.1 * np.log10(rate)),
+            lambda: choices(lambda d, loss, rate: -0.1 * np.log10(rate))),
     "C7": (claims.near_pairs_are_stiff,
            lambda: spaces(lambda *_: -0.1, lambda *_: 0.3), lambda: spaces(lambda *_: 0.0, lambda *_: 0.3),
            lambda rng: spaces(lambda *_: rng.normal(0, 0.3), lambda *_: rng.uniform(0, 1)),
@@ -199,6 +204,13 @@ RULES = {  # rule: (untrained, constant, noise, reverse, ideal)
             lambda: runs((1, 0.5, 0.9), (0, 0.1, 0.6)), lambda: runs((1, 0.9, 0.3), (0, 0.5, 0.1))),
 }
 RULES["C8b"] = (claims.layer_domains_grow_with_rate, *RULES["C8a"][1:])
+
+
+def choices(value_at, **options):
+    """Runs at several rates compared at equal loss and at an equal epoch, by sign and by cosine."""
+    return pd.concat([sweep(value_at, **options).query("target_loss == 0.1").assign(at=at, measure=measure, kind=kind)
+                      for at in ("equal loss, later", "equal epoch, later")
+                      for measure in ("within classes", "between classes") for kind in ("sign", "cosine")])
 
 
 def in_regimes(rows, off=lambda: 0.0):
@@ -250,7 +262,7 @@ def test_the_reverse_is_not_reproduced(name):
     judge, *_, reverse, _ = RULES[name]
     judged = judge(reverse())
     assert judged.verdict not in ("reproduced", "answered"), judged.measured
-    if name in ("C6", "C8a", "C8b", "C14"):
+    if name in ("C6", "C6′", "C8a", "C8b", "C14"):
         assert judged.verdict == "opposite" or "reverse" in judged.measured
 
 

@@ -3,6 +3,13 @@
 Each function returns text for `page.say`; an empty text is not shown.
 """
 
+from stiffness_book.texts.contradiction import (
+    abstract,
+    small_or_large_rates,
+    three_texts,
+    trends_by_measure,
+    what_turns_it,
+)
 from stiffness_book.texts.evolution import (
     block_tests,
     cosines_from_first_to_last,
@@ -96,6 +103,7 @@ from stiffness_book.texts.said import (
 )
 
 __all__ = [
+    "abstract",
     "agreement_with_the_paper",
     "at_equal_training_loss",
     "average_against_the_rate",
@@ -160,6 +168,7 @@ __all__ = [
     "sizes_against_rate",
     "sizes_of_reach",
     "slopes_by_cosine",
+    "small_or_large_rates",
     "steps_to_losses",
     "stiffer_at_a_tenfold_rate",
     "stiffest_rates",
@@ -171,9 +180,12 @@ __all__ = [
     "symmetric_or_not",
     "the_same_of_every_image",
     "three_stages",
+    "three_texts",
+    "trends_by_measure",
     "two_figures",
     "validation_at_the_end",
     "verdicts_beside",
+    "what_turns_it",
     "where_networks_stopped",
     "where_runs_stopped",
     "width_and_stiffness",
