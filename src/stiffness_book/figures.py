@@ -31,7 +31,7 @@ def rounding(*, compared, dataset, seeds, few_images, probe_images, **given):
     if short := [name for name, settings in ways.items() if probe_images not in settings["nested_probes"]]:
         raise ValueError(f"probe_images is {probe_images}; expected one of nested_probes, "
                          f"{ways[short[0]]['nested_probes']}")
-    return {name: [Experiment(dataset=dataset, seed=seed, **settings) for seed in _seeds(seeds)]
+    return {name: [Experiment(seed=seed, **{"dataset": dataset, **settings}) for seed in _seeds(seeds)]
             for name, settings in ways.items()}
 
 
@@ -52,10 +52,11 @@ def convolutional(*, setting, beside, seeds, **given):
     return _of_seeds(settings_of("convolutional", setting, beside, given), seeds)
 
 
-def fig07(*, seeds, shown_stage, super_classes, living, **settings):
-    """One network on a data set with super-classes."""
+def super_classes(*, seeds, shown_stage, super_classes, living, **given):
+    """Figure 7: one network on a data set with super-classes."""
+    settings = replaced(VERSIONS["super-classes"]["v1"], given)
     if shown_stage not in settings["stages"]:
-        raise ValueError(f"shown_stage is {shown_stage}; measured are {settings['stages']}")
+        raise ValueError(f"shown_stage is {shown_stage}; measured are {list(settings['stages'])}")
     return [Experiment(seed=seed, **settings) for seed in _seeds(seeds)]
 
 
@@ -120,11 +121,15 @@ def from_the_text(*, datasets, networks, network, seeds, stages, losses, learnin
     }
 
 
-def regimes(*, datasets, seeds, permuted_dataset, **given):
-    """Long training of the first version's network for each data set, and training on permuted labels."""
-    long = {dataset: class_stiffness(setting="v1", beside=False, seeds=seeds, dataset=dataset, **given)["v1"]
-            for dataset in datasets}
-    return {**long, "permuted": _permuted(seeds, dataset=permuted_dataset, **given)}
+def regimes(*, datasets, convolutional_dataset, seeds, permuted_dataset, network, convolutional_network, **given):
+    """Long training of the first version's networks, {data set: runs}, and training on permuted labels."""
+    long = {dataset: class_stiffness(setting="v1", beside=False, seeds=seeds, dataset=dataset, network=network,
+                                     **given)["v1"] for dataset in datasets}
+    if convolutional_dataset:
+        long[convolutional_dataset] = convolutional(
+            setting="v1", beside=False, seeds=seeds, dataset=convolutional_dataset, network=convolutional_network,
+            **given)["v1"]
+    return {**long, "permuted": _permuted(seeds, dataset=permuted_dataset, network=network, **given)}
 
 
 def family(*, dataset, seeds, losses, learning_rate, learning_rates, max_steps, **given):
@@ -181,7 +186,7 @@ FIGURES = {
     "fig04_permuted_labels": permuted_labels,
     "fig05_class_stiffness_fashion": class_stiffness,
     "fig06_class_stiffness_cifar10": convolutional,
-    "fig07_super_classes": fig07,
+    "fig07_super_classes": super_classes,
     "fig08_learning_rate": at_equal_loss,
     "fig09_distance": distance,
     "fig10_domain_size": at_equal_loss,

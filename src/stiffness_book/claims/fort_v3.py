@@ -32,7 +32,7 @@ def small_rates_are_stiffer(rows):
 @claim("C10", source="v3",
        statement="Stiffness behaves alike for pairs of two training examples, of a training and a validation example, "
                  "and of two validation examples.",
-       pages={"regimes": "MNIST and Fashion-MNIST"})
+       pages={"regimes": "MNIST, Fashion-MNIST and, with a convolutional network, CIFAR-10"})
 def regimes_behave_alike(tables):
     """For each data set, by sign stiffness. *Changes*: between classes it changes by 0.1 or more from initialisation to
     the last stage, up or down, over pairs of validation examples; where nothing changes, nothing can behave alike.
