@@ -169,6 +169,18 @@ def domain_sizes(table):
     return sizes.drop(columns=["curve", "nearest"])
 
 
+def hidden_domains(table):
+    """The stiff domains by sign in hidden representations, as from `domain_sizes`, of runs of several networks (the
+    column network); depth: the representation's number, place: that divided by how many its network has."""
+    found = []
+    for network, own in table.groupby("network", sort=False):  # the sizes are by run, which do not tell networks apart
+        sizes = domain_sizes(own)
+        sizes = sizes[(sizes["quantity"] == "stiff_domain_size_sign") & sizes["space"].str.startswith("layer ")]
+        depth = sizes["space"].str.removeprefix("layer ").astype(int)
+        found.append(sizes.assign(network=network, depth=depth, place=depth / depth.max()))
+    return pd.concat(found, ignore_index=True)
+
+
 def medians(rows, by):
     """One row for each group of `by`, in order of appearance: median, least, largest, runs, and how many are finite."""
     return rows.groupby(by, sort=False)["value"].agg(

@@ -18,16 +18,24 @@ from stiffness_book.charts.curves import (
 )
 from stiffness_book.charts.distance import stiffness_against_distance
 from stiffness_book.charts.learning_rate import domain_sizes_against_rate, stiffness_against_rate
+from stiffness_book.charts.lengths import critical_lengths, window_sliders
 from stiffness_book.charts.matrices import in_words, matrices_beside, matrix_orders, matrix_panels, matrix_slider
 from stiffness_book.charts.moving import moving_matrix
-from stiffness_book.charts.points import network_difference_points, network_stiffness_points, probe_error_curves
+from stiffness_book.charts.points import (
+    domains_by_depth,
+    network_difference_points,
+    network_stiffness_points,
+    probe_error_curves,
+)
 
 __all__ = [
     "agreement_evolution",
     "arithmetic_evolution",
     "block_evolution",
+    "critical_lengths",
     "domain_evolution",
     "domain_sizes_against_rate",
+    "domains_by_depth",
     "in_words",
     "loss_evolution",
     "matrices_beside",
@@ -45,4 +53,5 @@ __all__ = [
     "stiffness_against_rate",
     "stiffness_evolution",
     "two_gradients",
+    "window_sliders",
 ]

@@ -16,7 +16,11 @@ from stiffness_book.claims.fort_v1 import (
     super_classes_appear_and_fade,
     within_class_positive,
 )
-from stiffness_book.claims.fort_v3 import regimes_behave_alike
+from stiffness_book.claims.fort_v3 import (
+    critical_length_shrinks,
+    picture_holds_for_a_residual_network,
+    regimes_behave_alike,
+)
 from stiffness_book.claims.parts import SMALL, outcomes
 from stiffness_book.claims.registry import CLAIMS, claim, in_order, in_words, picture, scorecard
 
@@ -25,6 +29,7 @@ __all__ = [
     "SMALL",
     "between_classes_grows",
     "claim",
+    "critical_length_shrinks",
     "domain_grows_with_rate",
     "first_probe_sets_suffice",
     "higher_rate_is_stiffer",
@@ -38,6 +43,7 @@ __all__ = [
     "overfitting_loses_stiffness_of_cnns",
     "permuted_labels_negative",
     "picture",
+    "picture_holds_for_a_residual_network",
     "probe_images_suffice",
     "regimes_behave_alike",
     "scorecard",

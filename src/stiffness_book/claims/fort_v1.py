@@ -9,7 +9,7 @@ import numpy as np
 from scipy.integrate import trapezoid
 
 from stiffness_book import blocks, published
-from stiffness_book.claims.parts import SMALL, Part
+from stiffness_book.claims.parts import ORDERED, SMALL, Part, difference
 from stiffness_book.claims.registry import NotMeasured, claim
 from stiffness_book.summaries import (
     at_seeds,
@@ -23,7 +23,6 @@ from stiffness_book.summaries import (
 from stiffness_book.table import SUMMARIES
 from stiffness_book.words import WORDS, name_of, percent, signed3
 
-ORDERED = 0.5  # of a rank correlation: the least that counts as an order
 SHARE = {"bounds": (0.0, 1.0), "form": percent}
 CLASS_FIGURES = {"fig03_class_stiffness_mnist": "MNIST", "fig05_class_stiffness_fashion": "Fashion-MNIST",
                  "fig06_class_stiffness_cifar10": "CIFAR-10, with a convolutional network"}
@@ -279,7 +278,7 @@ def locality_stiffens(table, pairs):
                 elif b.mean() > 1 - SMALL:
                     full += 1
                 else:
-                    parts.append(_difference(f"{one} and {other}, loss {loss:g}, {WORDS[summary]}", a, b))
+                    parts.append(difference(f"{one} and {other}, loss {loss:g}, {WORDS[summary]}", a, b, size=SMALL))
     if not parts:
         raise NotMeasured("no two networks could be compared at any loss")
     reasons = [f"{full} because the fully connected network is at the ceiling"] * bool(full) + [
@@ -446,14 +445,6 @@ def _small_errors(tables, sizes):
             parts.append(Part.over(f"{name}, {sizes[classes]:,} images, {WORDS[summary]}", largest, expects="below",
                                    none=SMALL, size=0.0, bounds=(0.0, 2.0), form="{:.3f}".format))
     return parts
-
-
-def _difference(name, a, b):
-    """The mean of a minus that of b, with the error and the degrees of freedom of Welch's test."""
-    squares = [values.var(ddof=1) / len(values) for values in (a, b)]
-    whole = sum(squares)
-    df = whole**2 / sum(s**2 / (len(v) - 1) for s, v in zip(squares, (a, b))) if whole else min(len(a), len(b)) - 1
-    return Part(name, float(a.mean() - b.mean()), float(whole**0.5), float(df), size=SMALL, bounds=(-2.0, 2.0))
 
 
 # Numbers of the paper
