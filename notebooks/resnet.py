@@ -63,9 +63,9 @@ for name, table in tables.items():
 # ## What is measured
 #
 # A residual network adds to the output of each block of two convolutions the block's input {cite}`he2016`. This one has
-# a first convolution, then three stages of three blocks with 16, 32 and 64 filters, the mean over all positions, and one
-# output for each class, as in Keras's example. The representations whose distances are measured are those at the ends
-# of the nine blocks.
+# a first convolution, then three stages of three blocks with 16, 32 and 64 filters, the mean over all positions, and
+# one output for each class, as in Keras's example. The representations whose distances are measured are those at the
+# ends of the nine blocks.
 #
 # The example has batch normalisation after each convolution, which makes the gradient of one image depend on the
 # others in its batch. The paper leaves it out, and so does this page. The paper's other settings are not known. Two

@@ -4,7 +4,7 @@ import altair as alt
 import numpy as np
 import pandas as pd
 
-from stiffness_book.charts.look import CURVES, GREY, MARK
+from stiffness_book.charts.look import CHOSEN, CURVES, GREY, MARK
 from stiffness_book.charts.parts import (
     EXTENT,
     LINE_SYMBOL,
@@ -51,12 +51,12 @@ def critical_lengths(rows, x, colour, *, title, label=None):
     notes += [OPEN] * bool((~means["inside"]).any())
     # the interval of few, very different lengths would flatten all others
     least, largest = means["mean"].min() / 1.5, means["mean"].max() * 1.5
-    shown = to_digits(means.assign(**means[["low", "high"]].clip(least, largest)))
+    shown = to_digits(means).assign(bottom=means["low"].clip(least, largest), top=means["high"].clip(least, largest))
     order = sorted(set(shown[colour]), reverse=colour == "target_loss") if shown[colour].dtype.kind in "fi" else list(
         dict.fromkeys(rows[colour]))
     names = {value: f"{value:g}" if isinstance(value, float | int) else str(value) for value in order}
     shown["line"] = shown[colour].map(names)
-    scale, ticks = logarithmic(shown[["mean", "low", "high"]])
+    scale, ticks = logarithmic(shown[["mean", "bottom", "top"]])
     y = {"title": "critical length (1 − cosine)", "scale": scale,
          "axis": alt.Axis(grid=False, **ticks_at(ticks), format="~g", minExtent=EXTENT)}
     panels, told = [], []
@@ -99,7 +99,7 @@ def window_sliders(cases, *, title):
     points = base.mark_circle(opacity=0.9, clip=True).encode(
         alt.X("distance:Q", **x), alt.Y("mean:Q", **y),
         alt.Size("pairs:Q", scale=alt.Scale(range=[8, 160]), legend=None),
-        color=alt.condition("datum.inside", alt.value("#4c78a8"), alt.value(GREY)),
+        color=alt.condition("datum.inside", alt.value(CHOSEN), alt.value(GREY)),
         tooltip=[alt.Tooltip("distance:Q", format=".3f"), alt.Tooltip("mean:Q", title="stiffness", format="+.3f"),
                  alt.Tooltip("pairs:Q", title="pairs in the bin", format=",.0f")])
     fit = (
@@ -165,5 +165,5 @@ def _panel(own, x, names, label, y):
     points = [base.transform_filter(("" if inside else "!") + "datum.inside").mark_point(
         filled=inside, opacity=1, size=45, strokeWidth=1.5).encode(alt.Y("mean:Q", **y), tooltip=tooltip)
         for inside in (True, False)]
-    return alt.layer(band.encode(alt.Y("low:Q", **y), alt.Y2("high:Q")), base.mark_line().encode(
+    return alt.layer(band.encode(alt.Y("bottom:Q", **y), alt.Y2("top:Q")), base.mark_line().encode(
         alt.Y("mean:Q", **y)), *points)

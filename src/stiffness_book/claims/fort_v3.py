@@ -1,6 +1,7 @@
 """The claims that the third version of the stiffness paper (Fort et al. 2019) makes, in the order of their ids."""
 
 import numpy as np
+import pandas as pd
 
 from stiffness_book import lengths
 from stiffness_book.claims.parts import CLEAR, ORDERED, SMALL, Part, difference
@@ -75,11 +76,12 @@ def regimes_behave_alike(tables):
 def picture_holds_for_a_residual_network(tables, network, others):
     """Six parts for each data set, by sign stiffness, at initialisation and at the lowest of the training losses.
     *Between classes it grows*: it changes by +0.1 or more. *Between classes, not positive at first*: at initialisation
-    it is below +0.05. *Within classes it stays positive*: at the loss at which it is least, it is 0.1 or more. *Deeper
-    blocks have smaller domains*: Kendall's rank correlation of a block's depth with the size of its stiff domain is
-    −0.5 or less. *Within*, and *between classes, as in* another network: the interval of the difference from the nearer
-    of a convolutional and a fully connected network (Welch's, over runs) lies within ±0.1. A network that has not
-    lowered its training loss to half of what it was at initialisation is not judged.
+    it is below +0.05. *Within classes it stays positive*: at every loss it is 0.1 or more, and exceeds that between
+    classes by 0.1 or more; the smallest of these numbers counts. *Deeper blocks have smaller domains*: Kendall's rank
+    correlation of a block's depth with the size of its stiff domain is −0.5 or less. *Within*, and *between classes, as
+    in* another network: the interval of the difference from the nearer of a convolutional and a fully connected network
+    (Welch's, over runs) lies within ±0.1. A network that has not lowered its training loss to half of what it was at
+    initialisation is not judged.
     """
     parts, told = [], []
     for name, table in tables.items():
@@ -92,14 +94,15 @@ def picture_holds_for_a_residual_network(tables, network, others):
         within, between = ({loss: _by_seed(own[own["target_loss"] == loss], f"{summary}_sign") for loss in set(losses)}
                            for summary in SUMMARIES)
         before = _by_seed(start, "between_classes_sign")
-        least = min(within, key=lambda loss: within[loss].mean())
+        smallest = pd.concat([values for loss in within for values in (
+            within[loss], within[loss] - between[loss])], axis=1).min(axis=1)
         depth = hidden_domains(own[own["target_loss"] == lowest]).groupby("seed").apply(
             lambda run: rank_correlation(run["depth"], run["value"]), include_groups=False)
         parts += [
             Part.over(f"between classes it grows ({name})", between[lowest] - before, bounds=(-2.0, 2.0)),
             Part.over(f"between classes, not positive at first ({name})", before, expects="below", none=SMALL,
                       size=0.0),
-            Part.over(f"within classes it stays positive ({name})", within[least]),
+            Part.over(f"within classes it stays positive ({name})", smallest),
             Part.over(f"deeper blocks have smaller domains ({name})", depth, expects="below", size=ORDERED)]
         for summary, values in zip(SUMMARIES, (within, between)):
             theirs = {other: _by_seed(table[(table["network"] == other) & (table["target_loss"] == lowest)],
