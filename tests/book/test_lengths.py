@@ -7,8 +7,9 @@ import pandas as pd
 import pytest
 
 from stiffness import critical_length
-from stiffness_book import charts, lengths, texts
+from stiffness_book import charts, figures, lengths, texts
 from stiffness_book.charts import look
+from stiffness_book.publish.refresh import NOTEBOOKS
 
 RATES, LOSSES, STEPS = (1e-4, 1e-3, 1e-2), (0.3, 0.1), (0, 10, 100)
 CENTRES = np.arange(0.025, 1, 0.05).round(3)
@@ -125,6 +126,21 @@ def test_networks_are_named_where_several_kinds_learn_a_data_set():
     second = pd.DataFrame({"dataset": ["b"], "network": ["cnn-4"]})
     named = lengths.with_networks([first, second], {"fc": "flat", "cnn": "local"})
     assert [table["dataset"].tolist() for table in named] == [["a", "b, flat"], ["b, local"]]
+
+
+def test_the_pages_share_the_runs_of_others():
+    def published(name):
+        return set(figures.experiments_of(NOTEBOOKS / f"{name}.py"))
+
+    own = figures.critical_lengths(**figures.parameters_of(NOTEBOOKS / "critical_length.py"))
+    assert set(own["rates, v1"] + own["rates, v3"]) == published("fig08_learning_rate")
+    assert set(own["training, v1"] + own["training, v3"]) == (
+        published("fig03_class_stiffness_mnist") | published("fig05_class_stiffness_fashion"))
+    assert set(own["training, photographs"]) == published("fig06_class_stiffness_cifar10")
+    others, residual = published("architectures"), published("resnet")
+    for network in ("cnn-16-32-32", "fc-500-300-100"):
+        shared = {run for run in others if run.network == network}
+        assert len(shared) == 3 and shared <= set(own["rates, photographs"]) and shared <= residual
 
 
 def test_the_charts_of_lengths():

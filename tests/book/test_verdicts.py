@@ -13,6 +13,7 @@ from tables import (
     by_kind,
     networks,
     probes,
+    residual,
     spaces,
     super_class_table,
     super_classes,
@@ -213,27 +214,6 @@ def lengths_at(length_at, seeds=5, spread=0.01):
             rows += [run | {"quantity": "critical_length_cosine", "distance": np.nan,
                             "value": length_at(rate, stage) * (1 + spread * seed)},
                      run | {"quantity": "distance_pairs_within_class", "distance": 0.775, "value": 100}]
-    return pd.DataFrame(rows)
-
-
-def residual(within, between, *, losses=(2.3, 0.1), slope=-0.1, seeds=3):
-    """Runs of three networks that are alike, at initialisation and at a training loss. between: at both; losses: the
-    training losses there; slope: of the size of the stiff domain against depth. Values may be functions."""
-    def of(value):
-        return value() if callable(value) else value
-
-    rows = []
-    for network, seed, (at, loss) in itertools.product(("resnet-20", "cnn-1", "fc-1"), range(seeds),
-                                                       enumerate((np.nan, 0.1))):
-        run = {"network": network, "seed": seed, "target_loss": loss, "step": 100 * at}
-        rows += [run | {"quantity": "within_class_sign", "value": of(within) + 0.002 * seed},
-                 run | {"quantity": "between_classes_sign", "value": of(between[at]) + 0.002 * seed},
-                 run | {"quantity": "train_loss", "value": losses[at]}]
-        for depth in range(1, 5):
-            where = run | {"space": f"layer {depth}"}
-            rows += [where | {"quantity": "stiff_domain_size_sign", "value": np.clip(0.5 + of(slope) * depth, 0, 2)},
-                     *(where | {"quantity": quantity, "distance": 0.025, "value": value} for quantity, value in (
-                         ("distance_curve_all_sign", 0.5), ("distance_pairs_all", 100)))]
     return pd.DataFrame(rows)
 
 

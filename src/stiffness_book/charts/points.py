@@ -129,7 +129,7 @@ def domains_by_depth(tables, networks, *, title):
             alt.Tooltip("runs:N", title="runs with a size")])).properties(width=PANEL, height=220, title=heading))
         told += [f"{name}, {network}: from {line['median'].iloc[0]:.2f} to {line['median'].iloc[-1]:.2f}."
                  for network, line in shown.sort_values("depth").groupby("network", sort=False)]
-    notes = [f"{without} medians are not drawn: the curve never falls to zero"] if without else []
+    notes = [f"not drawn: {without} median{'s' * (without > 1)}, whose curve never falls to zero"] if without else []
     if not panels:
         return no_data(title, what)
     return alt.hconcat(*panels).properties(title=with_notes(title, notes),
