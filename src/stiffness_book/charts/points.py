@@ -114,7 +114,7 @@ def domains_by_depth(tables, networks, *, title):
         if sizes.empty or np.isinf(sizes["median"]).all():
             panels.append(no_data(heading, what, width=PANEL))
             continue
-        without += np.isinf(sizes["median"]).sum()
+        without += int(np.isinf(sizes["median"]).sum())
         shown = sizes[np.isfinite(sizes["median"])].round({"median": 3, "place": 3})
         shown = shown.assign(runs=[f"{finite} of {runs}" for finite, runs in zip(shown["finite"], shown["runs"])])
         base = alt.Chart(shown.drop(columns=["least", "largest", "finite"])).encode(
