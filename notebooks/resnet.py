@@ -88,7 +88,7 @@ for name, table in tables.items():
 for name, table in tables.items():
     differences = summaries.network_differences(table, [(residual, other) for other in compared])
     if differences["low"].notna().any():
-        page.show(charts.network_difference_points(differences, compared, by="other",
+        page.show(charts.network_difference_points(differences, networks, by="other",
                                                    title=["Residual network minus another", name]), next(chart),
                   f"The stiffness of the residual network minus that of others on {name}, at equal loss.")
     else:
@@ -102,15 +102,15 @@ for name, table in tables.items():
 # it is drawn at the lowest training loss, where the residual network has nine blocks.
 
 # %% tags=["hide-input"]
-page.show(charts.domains_by_depth(tables, networks, title="Stiff domains by depth"), next(chart),
+page.show(charts.domains_by_depth(tables, [residual, *compared], title="Stiff domains by depth"), next(chart),
           "The size of stiff domains against the depth of the representation.")
-page.say(texts.sizes_by_depth(tables, networks))
+page.say(texts.sizes_by_depth(tables, [residual, *compared]))
 
 # %% [markdown]
 # ## With the initialisation of the example
 
 # %% tags=["hide-input"]
-page.say(texts.with_another_initialisation(tables, residual, varied))
+page.say(texts.with_another_initialisation(tables, residual, varied) or "No other initialisation was tried.")
 
 # %% [markdown]
 # ## When the losses were reached

@@ -143,9 +143,10 @@ def test_charts_of_networks():
 def test_differences_from_several_networks():
     made = networks(by_kind(0.9, 0.5), by_kind(0.4, 0.1))
     differences = summaries.network_differences(made, [("cnn-1", "fc-1"), ("cnn-1", "fc-2")])
-    chart = charts.network_difference_points(differences, ["fc-1", "fc-2"], title="t", by="other").to_dict()
+    chart = charts.network_difference_points(differences, ["cnn-1", "fc-1", "fc-2"], title="t", by="other").to_dict()
     drawn = look.render(chart)["image/svg+xml"]
-    assert "fc-2" in drawn and "cnn-1" not in drawn  # the legend tells apart what differs
+    assert "fc-2" in drawn and "cnn-1" not in drawn  # the legend tells apart what differs, in the colours of the page
+    assert json.dumps(chart).count('"domain": ["cnn-1", "fc-1", "fc-2"]') == 2
 
 
 def test_stiff_domains_by_depth():

@@ -82,10 +82,13 @@ def network_difference_points(differences, networks, *, title, by="one"):
                        row=[f"{WORDS[row.summary]}, loss {row.target_loss:g}" for row in rows.itertuples()],
                        seeds=rows["runs"])
     order = list(dict.fromkeys(rows.sort_values("summary", ascending=False, kind="stable")["row"]))
+    drawn = list(dict.fromkeys(rows[by]))
+    first = networks[:len(drawn)] == drawn  # these have their colours without the others
     points = of_kind(rounded(rows)).encode(
         alt.Y("row:N", sort=order, title=None, axis=alt.Axis(grid=False, labelLimit=200)),
         alt.YOffset(f"{by}:N", sort=networks),
-        alt.Color(f"{by}:N", scale=_colours(list(dict.fromkeys(rows[by]))), legend=_network_legend()))
+        alt.Color(f"{by}:N", scale=_colours(drawn if first else networks),
+                  legend=_network_legend(**({} if first else {"values": drawn}))))
     x = {"title": "difference of stiffness", "axis": alt.Axis(grid=False, tickCount=6)}
     told = [f"{row.networks}, {row.row}: {row.mean:.2f}." for row in rows[rows["kind"] == "sign"].itertuples()]
     return alt.layer(
@@ -188,5 +191,5 @@ def _colours(networks):
     return alt.Scale(domain=networks, scheme="tableau20")
 
 
-def _network_legend():
-    return alt.Legend(title=None, orient="bottom", columns=1, labelLimit=300)
+def _network_legend(**options):
+    return alt.Legend(title=None, orient="bottom", columns=1, labelLimit=300, **options)
