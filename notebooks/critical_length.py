@@ -89,7 +89,7 @@ page.say(texts.smallest_at(rates))
 # pairs, open beyond them.
 
 # %% tags=["hide-input"]
-page.show(charts.window_sliders(lengths.cases(rates), title="Stiffness of pairs of one class against distance"),
+page.show(charts.window_sliders(lengths.cases(rates), title=["Stiffness of pairs of one class", "against distance"]),
           "Chart 2", "Stiffness of pairs of one class against their distance, and the line from which ξ comes.")
 
 # %% [markdown]
@@ -182,6 +182,7 @@ if beside:
 # ## What was found
 
 # %% tags=["hide-input"]
+page.say(texts.lengths_that_exist(rates, training))
 page.found(verdict)
 
 # %% [markdown]

@@ -179,6 +179,9 @@ def test_what_is_said_of_lengths():
     assert "in 0 of 2 lines" in texts.smallest_at(table) and "0.01 (a, loss 0.3)" in texts.smallest_at(table)
     rows = cells(texts.how_often_there_is_a_length(here=table))
     assert rows[0][:4] == ["a", "here", "sign", "27"] and rows[0][4] == "100.0\N{NO-BREAK SPACE}%"
+    said = texts.lengths_that_exist(table, table)
+    assert "by cosine 54 of 54 lines reach zero, " in said
+    assert "of them within the measured pairs and 0 only beyond 2" in said
     rows = cells(texts.lengths_by_window(table, table))
     assert [row[1] for row in rows] == list(lengths.WINDOWS) and all("−33" in row[3] for row in rows)
     rows = cells(texts.intervals_of_lengths(table))

@@ -32,6 +32,7 @@ from stiffness_book.texts.lengths import (
     intervals_of_lengths,
     length_changes_by_space,
     lengths_by_window,
+    lengths_that_exist,
     lengths_with_other_settings,
     smallest_at,
 )
@@ -135,6 +136,7 @@ __all__ = [
     "largest_differences",
     "length_changes_by_space",
     "lengths_by_window",
+    "lengths_that_exist",
     "lengths_with_other_settings",
     "lines_beside_the_paper",
     "loss_checks",

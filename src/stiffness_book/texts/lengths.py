@@ -68,6 +68,19 @@ def how_often_there_is_a_length(**tables):
                      "beyond 2, the largest distance there is", "farthest measured pairs"], rows)
 
 
+def lengths_that_exist(*tables):
+    """How many lines in input space reach zero at all, and where, by both kinds. tables: as for claim C9"""
+    told = []
+    for kind in ("cosine", "sign"):
+        found = [_of_inputs(table, kind) for table in tables]
+        lines, there, inside, beyond = (sum(int(count(rows)) for rows in found) for count in (
+            len, lambda rows: rows["value"].notna().sum(), lambda rows: rows["inside"].sum(),
+            lambda rows: (rows["value"] > FARTHEST).sum()))
+        told.append(f"by {kind} {there:,} of {lines:,} lines reach zero, {inside:,} of them within the measured pairs "
+                    f"and {beyond:,} only beyond 2, where no two images can be")
+    return f"**Is there a critical length?** In input space {'; '.join(told)}."
+
+
 def lengths_by_window(rates, training):
     """A table of how the lengths change with the rate and with training, by the window of the fit."""
     found = [(lengths.curves(table[table["space"] == "input"], "cosine"), change) for table, change in (
