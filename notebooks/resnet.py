@@ -99,12 +99,13 @@ for name, table in tables.items():
 #
 # The *stiff domain* of a layer is the distance, in its representation, at which sign stiffness first falls to zero
 # ([Figure 9](fig09_distance.ipynb)). The deeper the layer, the smaller it is, says the first version of the paper. Here
-# it is drawn at the lowest training loss, where the residual network has nine blocks.
+# it is drawn at the lowest training loss. Where a curve never falls to zero there is no size, and no point.
 
 # %% tags=["hide-input"]
-page.show(charts.domains_by_depth(tables, [residual, *compared], title="Stiff domains by depth"), next(chart),
+sizes = summaries.domains_at_lowest_loss(tables)
+page.show(charts.domains_by_depth(sizes, [residual, *compared], title="Stiff domains by depth"), next(chart),
           "The size of stiff domains against the depth of the representation.")
-page.say(texts.sizes_by_depth(tables, [residual, *compared]))
+page.say(texts.sizes_by_depth(sizes, [residual, *compared]))
 
 # %% [markdown]
 # ## With the initialisation of the example

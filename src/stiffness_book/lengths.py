@@ -178,8 +178,8 @@ def middle(values):
 
 def at_middle_loss(rows):
     """The rows of each data set at its middle training loss, of runs at several rates."""
-    return pd.concat([own[own["target_loss"] == middle(own["target_loss"].dropna())]
-                      for _, own in rows.groupby("dataset", sort=False) if own["target_loss"].notna().any()])
+    losses = rows.dropna(subset="target_loss").groupby("dataset")["target_loss"].agg(middle)
+    return rows[rows["target_loss"] == rows["dataset"].map(losses)]
 
 
 def cases(rates):
@@ -203,17 +203,16 @@ def windows(rates):
     """The lengths in input space by the window of the fit, at the middle rate and loss of each data set, as from
     `in_windows`, and `inside` as from `known`; windows begin at STARTS and end at bins' ends."""
     chosen = curves(at_middle_loss(rates[rates["space"] == "input"]), "cosine")
-    found = []
-    for dataset in rates["dataset"].unique():
+    found = [pd.DataFrame(columns=["dataset", "start", "end", "value", "inside"])]
+    for dataset in chosen["dataset"].unique():
         own = chosen[chosen["dataset"] == dataset]
-        if own.empty:
-            continue
         own = own[own["learning_rate"] == middle(own["learning_rate"])]
         filled = own.groupby("distance")["pairs"].min() >= FEWEST_PAIRS
         ends = (filled[filled].index.to_numpy(float) + BIN / 2).round(3)
-        rows = in_windows(own, [(start, end) for start in STARTS for end in ends if end > start])
-        found.append(rows.assign(inside=rows["value"] <= ends.max()))
-    return pd.concat(found, ignore_index=True)
+        if len(ends):
+            rows = in_windows(own, [(start, end) for start in STARTS for end in ends if end > start])
+            found.append(rows.assign(inside=rows["value"] <= ends.max()))
+    return pd.concat(found[1:] or found, ignore_index=True)
 
 
 def with_networks(tables, words):

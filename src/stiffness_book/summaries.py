@@ -178,7 +178,14 @@ def hidden_domains(table):
         sizes = sizes[(sizes["quantity"] == "stiff_domain_size_sign") & sizes["space"].str.startswith("layer ")]
         depth = sizes["space"].str.removeprefix("layer ").astype(int)
         found.append(sizes.assign(network=network, depth=depth, place=depth / depth.max()))
-    return pd.concat(found, ignore_index=True)
+    return pd.concat(found, ignore_index=True) if found else pd.DataFrame(
+        columns=["network", "seed", "depth", "place", "value"])
+
+
+def domains_at_lowest_loss(tables):
+    """`hidden_domains` at the lowest training loss of each table, as {data set: table}; with the column dataset."""
+    return pd.concat([hidden_domains(table[table["target_loss"] == table["target_loss"].min()]).assign(dataset=name)
+                      for name, table in tables.items()], ignore_index=True)
 
 
 def medians(rows, by):

@@ -194,8 +194,27 @@ def test_what_is_said_of_lengths():
     assert not texts.lengths_with_other_settings(without, without)
 
 
-def test_runs_without_any_length():
+@pytest.mark.parametrize("what", ["no length", "no loss", "no stage by step", "few pairs"])
+def test_runs_without_what_the_page_needs(what):
     table = runs(shrinking)
-    table.loc[table["quantity"].str.startswith("critical_length"), "value"] = np.nan
-    assert "Unknown" in texts.does_the_length_shrink(table, table)
-    assert "none" in texts.length_changes_by_space(table)
+    if what == "no length":
+        table.loc[table["quantity"].str.startswith("critical_length"), "value"] = np.nan
+    elif what == "few pairs":
+        table.loc[table["quantity"] == "distance_pairs_within_class", "value"] = 5
+    else:
+        table = table[table["target_loss"].isna() == (what == "no loss")]
+    said = texts.does_the_length_shrink(table, table)
+    assert ("Unknown: where the rate grows tenfold it changes by an unknown amount" in said) == (
+        what in ("no length", "no loss"))
+    known = lengths.known(table, "cosine")
+    at_losses = known[known["target_loss"].notna()]
+    for drawn in (charts.critical_lengths(at_losses, "learning_rate", "target_loss", title="t"),
+                  charts.critical_lengths(lengths.at_middle_loss(known), "learning_rate", "space", title="t"),
+                  charts.critical_lengths(known[known["target_loss"].isna()], "step", "space", title="t"),
+                  charts.critical_lengths(lengths.windows(table), "end", "start", title="t"),
+                  charts.window_sliders(lengths.cases(table), title="t")):
+        assert look.render(drawn.to_dict())["text/plain"]
+    for told in (texts.smallest_at(table), texts.length_changes_by_space(table), texts.lengths_by_window(table, table),
+                 texts.intervals_of_lengths(table), texts.along_training(table), texts.lengths_that_exist(table, table),
+                 texts.how_often_there_is_a_length(here=table)):
+        assert "nan" not in told

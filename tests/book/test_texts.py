@@ -200,8 +200,8 @@ def test_a_residual_network_beside_others():
     said = texts.residual_in_a_sentence({"a": made, "b": made[made["target_loss"].isna()]}, "resnet-20")
     assert "on a, sign stiffness between classes goes from −0.50 to +0.10, and within them from +0.80 to +0.80" in said
     assert "on b it reached none of the training losses" in said
-    rows = cells(texts.sizes_by_depth({"a": made}, [*names, "other"]))
-    assert rows[0] == ["a", "0.1", "resnet-20", "4", "0.40", "0.10", "−1.00", "0 of 12"] and len(rows) == 3
+    rows = cells(texts.sizes_by_depth(summaries.domains_at_lowest_loss({"a": made}), [*names, "other"]))
+    assert rows[0] == ["a", "resnet-20", "4", "0.40", "0.10", "−1.00", "0 of 12"] and len(rows) == 3
     rows = cells(texts.with_another_initialisation({"a": made}, "resnet-20", ["cnn-1"]))
     assert [row[:4] for row in rows] == [["a", "start", "resnet-20", "2.30"], ["a", "start", "cnn-1", "2.30"],
                                          ["a", "loss 0.1", "resnet-20", "0.10"], ["a", "loss 0.1", "cnn-1", "0.10"]]

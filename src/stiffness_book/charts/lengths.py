@@ -9,6 +9,7 @@ from stiffness_book.charts.parts import (
     EXTENT,
     LINE_SYMBOL,
     PANEL,
+    drawable,
     kind_switch,
     labelled_axis,
     logarithmic,
@@ -39,17 +40,21 @@ def critical_lengths(rows, x, colour, *, title, label=None):
     measured pairs in at least half of these runs. label: what the colours are.
     """
     what = f"Lines of the critical length against the {AXES[x]}"
-    there = rows.dropna(subset=["value"])
-    without = len(rows) - len(there)
-    notes = [f"{without:,} of {len(rows):,} lines do not fall to zero, and have no length"] if without else []
+    if rows.empty:
+        return no_data(title, what)
+    without = int(rows["value"].isna().sum())
+    drawn, notes = drawable(rows, positive=True)
+    notes += [f"{without:,} of {len(rows):,} lines do not fall to zero, and have no length"] * bool(without)
+    there = drawn.dropna(subset=["value"])
     if there.empty:
         return no_data(title, what, notes=notes)
     by = ["dataset", x, colour]
     means = over_seeds(there.assign(value=np.log(there["value"])), by)
-    means[["mean", "low", "high"]] = np.exp(means[["mean", "low", "high"]])
+    with np.errstate(over="ignore"):  # the interval of few, very different lengths
+        means[["mean", "low", "high"]] = np.exp(means[["mean", "low", "high"]])
     means["inside"] = means.merge(there.groupby(by)["inside"].mean().reset_index(), on=by)["inside"] > 0.5
     notes += [OPEN] * bool((~means["inside"]).any())
-    # the interval of few, very different lengths would flatten all others
+    # a very wide interval would flatten all others
     least, largest = means["mean"].min() / 1.5, means["mean"].max() * 1.5
     shown = to_digits(means).assign(bottom=means["low"].clip(least, largest), top=means["high"].clip(least, largest))
     order = sorted(set(shown[colour]), reverse=colour == "target_loss") if shown[colour].dtype.kind in "fi" else list(
@@ -77,8 +82,7 @@ def critical_lengths(rows, x, colour, *, title, label=None):
 def window_sliders(cases, *, title):
     """The stiffness of pairs of one class against distance, and a straight line; sliders choose the window of the fit.
 
-    cases: {name: (curve of a kind, ...)}: rows with kind, distance, mean, pairs, and farthest (as from
-    `lengths.known`), one for each bin. A menu chooses the case, a switch the kind.
+    cases: as from `lengths.cases`; a menu chooses among them, a switch the kind of stiffness.
     """
     what = "Points: stiffness of pairs of one class against their distance, and the straight line through a window"
     rows = [own.assign(which=name) for name, own in cases.items() if len(own)]
@@ -89,7 +93,10 @@ def window_sliders(cases, *, title):
     start = alt.param(name="start", value=0, bind=alt.binding_range(min=0, max=1, step=0.05, name="window from "))
     end = alt.param(name="end", value=2, bind=alt.binding_range(min=0.2, max=2, step=0.05, name="to "))
     data = pd.concat(rows, ignore_index=True)[["which", "kind", "distance", "mean", "pairs", "farthest"]]
-    data = data.round({"mean": 3, "distance": 3, "pairs": 0})
+    data, notes = drawable(data.round({"mean": 3, "distance": 3, "pairs": 0}), column="mean")
+    data = data.dropna(subset="mean")
+    if data.empty:
+        return no_data(title, what, notes=notes)
     base = alt.Chart(data).transform_filter("datum.which == chosen && datum.kind == kind").transform_calculate(
         inside="datum.distance > start && datum.distance < end")
     x = {"scale": alt.Scale(domain=[0, FARTHEST_SHOWN], nice=False), "title": "distance (1 − cosine)",
@@ -138,11 +145,11 @@ def window_sliders(cases, *, title):
         once().mark_text(text="dashed: the farthest pairs", color=GREY, align="left", baseline="bottom", x=8,
                          y="height", dy=-6),
     ).add_params(which, kind_switch("cosine"), start, end).properties(
-        width="container", height=280, title=title,
-        description=f"{what}, extended to where it reaches zero. {names[0]}: from "
-                    f"{or_unknown(curve['mean'].iloc[0] if len(curve) else np.nan, '.2f')} among the nearest pairs to "
-                    f"{or_unknown(curve['mean'].iloc[-1] if len(curve) else np.nan, '.2f')} among the farthest, by "
-                    "cosine. Sliders choose the window.")
+        width="container", height=280, title=with_notes(title, notes), description=sentences(
+            f"{what}, extended to where it reaches zero. {names[0]}: from "
+            f"{or_unknown(curve['mean'].iloc[0] if len(curve) else np.nan, '.2f')} among the nearest pairs to "
+            f"{or_unknown(curve['mean'].iloc[-1] if len(curve) else np.nan, '.2f')} among the farthest, by cosine. "
+            "Sliders choose the window.", notes))
 
 
 def _panel(own, x, names, label, y):

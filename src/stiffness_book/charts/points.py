@@ -23,7 +23,7 @@ from stiffness_book.charts.parts import (
     with_notes,
     zero_line,
 )
-from stiffness_book.summaries import hidden_domains, medians, over_seeds
+from stiffness_book.summaries import medians, over_seeds
 from stiffness_book.table import KINDS, STIFFNESS
 from stiffness_book.words import WORDS
 
@@ -101,26 +101,30 @@ def network_difference_points(differences, networks, *, title, by="one"):
         description=sentences(f"{what}. By the sign: " + " ".join(told), notes))
 
 
-def domains_by_depth(tables, networks, *, title):
+def domains_by_depth(sizes, networks, *, title):
     """The size of stiff domains in hidden representations against their depth, a panel for each data set, a line for
-    each network, at the lowest training loss of the data set.
+    each network.
 
-    tables: of runs by data set, with the column network. Depth is the number of a layer or block, divided by how many
-    the network has. Medians over the runs; a representation whose curve never falls to zero has no point.
+    sizes: as from `summaries.domains_at_lowest_loss`. Depth is the number of a layer or block, divided by how many the
+    network has. Medians over the runs; infinite ones, where the curve never falls to zero, are not drawn.
     """
     what = "Lines of the size of stiff domains against the depth of the representation"
-    panels, told, without = [], [], 0
-    for name, table in tables.items():
-        heading = alt.Title(name, fontSize=13)
-        chosen = table[(table["target_loss"] == table["target_loss"].min()) & table["network"].isin(networks)]
-        sizes = medians(hidden_domains(chosen), ["network", "depth", "place"]) if len(chosen) else chosen
-        if sizes.empty or np.isinf(sizes["median"]).all():
+    if sizes.empty:
+        return no_data(title, what)
+    chosen = sizes[sizes["network"].isin(networks)]
+    shown, notes = drawable(medians(chosen, ["dataset", "network", "depth", "place"]), column="median")
+    if shown["median"].isna().all():
+        return no_data(title, what, notes=notes)
+    shown = shown.assign(runs=[f"{finite} of {runs}" for finite, runs in zip(shown["finite"], shown["runs"])]).drop(
+        columns=["least", "largest", "finite"]).round({"median": 3, "place": 3})
+    panels, told = [], []
+    for dataset in shown["dataset"].unique():
+        own = shown[(shown["dataset"] == dataset) & shown["median"].notna()]
+        heading = alt.Title(dataset, fontSize=13)
+        if own.empty:
             panels.append(no_data(heading, what, width=PANEL))
             continue
-        without += int(np.isinf(sizes["median"]).sum())
-        shown = sizes[np.isfinite(sizes["median"])].round({"median": 3, "place": 3})
-        shown = shown.assign(runs=[f"{finite} of {runs}" for finite, runs in zip(shown["finite"], shown["runs"])])
-        base = alt.Chart(shown.drop(columns=["least", "largest", "finite"])).encode(
+        base = alt.Chart(own).encode(
             alt.X("place:Q", title="depth, as a share of the network", scale=alt.Scale(domain=[0, 1]),
                   axis=alt.Axis(grid=False, tickCount=5)),
             alt.Y("median:Q", title="stiff domain (1 − cosine)", scale=alt.Scale(zero=True),
@@ -130,11 +134,8 @@ def domains_by_depth(tables, networks, *, title):
             "network:N", alt.Tooltip("depth:Q", title="layer or block"),
             alt.Tooltip("median:Q", title="median size", format=".2f"),
             alt.Tooltip("runs:N", title="runs with a size")])).properties(width=PANEL, height=220, title=heading))
-        told += [f"{name}, {network}: from {line['median'].iloc[0]:.2f} to {line['median'].iloc[-1]:.2f}."
-                 for network, line in shown.sort_values("depth").groupby("network", sort=False)]
-    notes = [f"not drawn: {without} median{'s' * (without > 1)}, whose curve never falls to zero"] if without else []
-    if not panels:
-        return no_data(title, what)
+        told += [f"{dataset}, {network}: from {line['median'].iloc[0]:.2f} to {line['median'].iloc[-1]:.2f}."
+                 for network, line in own.sort_values("depth").groupby("network", sort=False)]
     return alt.hconcat(*panels).properties(title=with_notes(title, notes),
                                            description=sentences(f"{what}. {' '.join(told)}", notes))
 

@@ -16,15 +16,17 @@ def does_the_length_shrink(rates, training):
               "No" if all(values.mean() > 0 for values in found.values()) else "Not everywhere") if found else "Unknown"
              for found in (by_rate, by_time)]
     told = ["; ".join(f"{by_percent(values.mean())} on {dataset}" for dataset, values in found.items())
-            for found in (by_rate, by_time)]
+            or "an unknown amount" for found in (by_rate, by_time)]
     return (f"**Does the critical length shrink with the learning rate?** {words[0]}: where the rate grows tenfold it "
             f"changes by {told[0]}, at equal training loss. **And with training?** {words[1]}: from initialisation to "
             f"the last stage it changes by {told[1]}.")
 
 
 def smallest_at(rates):
-    """At which rate the length is least on average, for each data set and training loss."""
+    """At which rate the length is least on average, for each data set and training loss; empty without any length."""
     rows = _of_inputs(rates, "cosine").dropna(subset=["target_loss", "value"])
+    if rows.empty:
+        return ""
     logs = rows.assign(value=np.log(rows["value"])).pivot_table(
         index=["dataset", "target_loss"], columns="learning_rate", values="value", sort=False)
     least, ends = logs.idxmin(axis=1), logs.apply(lambda line: line.dropna().index[[0, -1]].tolist(), axis=1)
@@ -63,7 +65,7 @@ def how_often_there_is_a_length(**tables):
                 found = _of_inputs(own, kind)
                 rows.append([dataset, name, kind, f"{len(found)}", percent(found["value"].notna().mean()),
                              percent(found["inside"].mean()), percent((found["value"] > FARTHEST).mean()),
-                             f"{found['farthest'].max():.2f}"])
+                             f"{found['farthest'].max():.2f}" if found["farthest"].notna().any() else "none"])
     return as_table(["data", "stages", "kind", "lines", "with a length", "within the measured pairs",
                      "beyond 2, the largest distance there is", "farthest measured pairs"], rows)
 
@@ -102,10 +104,8 @@ def intervals_of_lengths(rates):
     """A table of the lengths at the lowest, the middle and the highest rate, at the middle loss, with intervals."""
     curves = lengths.curves(rates[(rates["space"] == "input") & rates["target_loss"].notna()], "cosine")
     rows = []
-    for dataset in rates["dataset"].unique():
+    for dataset in curves["dataset"].unique():
         own = curves[curves["dataset"] == dataset]
-        if own.empty:
-            continue
         loss = lengths.middle(own["target_loss"])
         own = own[own["target_loss"] == loss]
         known = sorted(set(own["learning_rate"]))

@@ -25,23 +25,24 @@ def residual_in_a_sentence(tables, network):
             f"{'; '.join(told)}.")
 
 
-def sizes_by_depth(tables, networks):
-    """A table of the stiff domains from the first to the last representation, and how they order with depth."""
+def sizes_by_depth(sizes, networks):
+    """A table of the stiff domains in the first and the last representation, and how they order with depth.
+
+    sizes: as from `summaries.domains_at_lowest_loss`.
+    """
     rows = []
-    for name, table in tables.items():
-        lowest = table["target_loss"].dropna().min()
-        sizes = summaries.hidden_domains(table[table["target_loss"] == lowest])
+    for dataset in sizes["dataset"].unique():
         for network in networks:
-            own = sizes[sizes["network"] == network]
+            own = sizes[(sizes["dataset"] == dataset) & (sizes["network"] == network)]
             if own.empty:
                 continue
             medians = own.groupby("depth")["value"].median()
             order = own.groupby("seed").apply(
                 lambda run: summaries.rank_correlation(run["depth"], run["value"]), include_groups=False)
             first, last = (f"{value:.2f}" if np.isfinite(value) else "none" for value in medians.iloc[[0, -1]])
-            rows.append([name, f"{lowest:g}", network, f"{len(medians)}", first, last,
-                         mean_of(order, bounds=(-1, 1)), f"{np.isinf(own['value']).sum()} of {len(own)}"])
-    return as_table(["data", "loss", "network", "layers or blocks", "domain in the first", "in the last",
+            rows.append([dataset, network, f"{len(medians)}", first, last, mean_of(order, bounds=(-1, 1)),
+                         f"{np.isinf(own['value']).sum()} of {len(own)}"])
+    return as_table(["data", "network", "layers or blocks", "domain in the first", "in the last",
                      "rank correlation with depth", "never zero"], rows)
 
 
