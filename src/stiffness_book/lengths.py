@@ -128,14 +128,15 @@ def beyond_the_least(rows):
     return _by_seed(changes)
 
 
-def through_training(rows, first=None, last=None):
-    """The change of ln length from one stage to another, by default from initialisation to the last, by seed.
+def through_training(rows):
+    """The change of ln length from initialisation to the last stage, a value for each seed.
 
     rows: of one data set, network and space at one rate, as from `known`; stages by training loss are left out.
     """
     by_step = np.log(rows[rows["target_loss"].isna()].pivot(index="seed", columns="step", values="value"))
-    return (by_step[by_step.columns[-1] if last is None else last]
-            - by_step[by_step.columns[0] if first is None else first]).dropna()
+    if len(by_step.columns) < 2:
+        return pd.Series(dtype=float)
+    return (by_step.iloc[:, -1] - by_step.iloc[:, 0]).dropna()
 
 
 def intervals(found):
