@@ -32,7 +32,7 @@ def smallest_at(rates):
     least, ends = logs.idxmin(axis=1), logs.apply(lambda line: line.dropna().index[[0, -1]].tolist(), axis=1)
     between = sum(rate not in end for rate, end in zip(least, ends))
     where = "; ".join(f"{rate:g} ({dataset}, loss {loss:g})" for (dataset, loss), rate in least.items())
-    return (f"A single slope does not tell the whole story: in {between} of {len(least)} lines ξ is least at a rate "
+    return (f"A single slope need not tell the whole story: in {between} of {len(least)} lines ξ is least at a rate "
             f"between the lowest and the highest. It is least at: {where}.")
 
 
