@@ -15,8 +15,10 @@ DATASETS = ("mnist", "fashion_mnist", "cifar10", "cifar100", "digits", "glue/mnl
 # harmonics-DEGREE+DEGREE+...-drawNUMBER: generated, see `stiffness_book.harmonics`
 HARMONICS = re.compile(r"harmonics-([1-9][0-9]?(?:\+[1-9][0-9]?)*)-draw(0|[1-9][0-9]*)", re.ASCII)
 HIGHEST_DEGREE = 16  # of a spherical harmonic
-# fc-WIDTH-WIDTH-...: fully connected, ReLU. cnn-CHANNELS-...: 3x3 convolutions, ReLU, each followed by 2x2 max pooling
-NETWORK = re.compile("(fc|cnn)(-[1-9][0-9]*)+", re.ASCII)
+# fc-WIDTH-WIDTH-...: fully connected, ReLU. cnn-CHANNELS-...: 3x3 convolutions, ReLU, each followed by 2x2 max pooling.
+# resnet-DEPTH: residual, without batch normalisation, three stages of (DEPTH - 2) / 6 blocks; -he: initialised by He
+NETWORK = re.compile("(fc|cnn)(-[1-9][0-9]*)+|resnet-[1-9][0-9]*(-he)?", re.ASCII)
+RESNET_FILTERS = (16, 32, 64)  # of the three stages
 OPTIMIZERS = ("adam", "sgd")
 ARITHMETICS = ("float32", "clipped", "step_1e-3", "step_1e-5")  # described in `stiffness_book.arithmetic`
 ALSO = ("regimes", "gram", "l1", "l2", "intensity", "angle", "neighbours", "class_accuracy")  # see `table`
@@ -62,7 +64,10 @@ class Experiment:
                 object.__setattr__(self, name, getattr(type(self), name))
         check_dataset(self.dataset)
         _require(NETWORK.fullmatch(self.network), "network", self.network,
-                 "a kind and its layers' widths, such as fc-500-300-100")
+                 "a kind and its layers' widths, such as fc-500-300-100, or resnet-20")
+        kind, widths = self.layers
+        _require(kind != "resnet" or (widths and f"resnet-{2 * len(widths) + 2}" == self.network.removesuffix("-he")),
+                 "network", self.network, "resnet- and a depth of 6 n + 2: resnet-8, resnet-14, resnet-20 ...")
         _one_of("optimizer", self.optimizer, OPTIMIZERS)
         _one_of("order", self.order, ORDERS)
         _require(self.learning_rate > 0, "learning_rate", self.learning_rate, "a positive number")
@@ -90,9 +95,16 @@ class Experiment:
 
     @property
     def layers(self):
-        """The network's kind and its hidden layers' widths or channels: ("fc", (500, 300, 100))."""
-        kind, *widths = self.network.split("-")
-        return kind, tuple(map(int, widths))
+        """The network's kind and its hidden representations' widths or channels: ("fc", (500, 300, 100)).
+
+        Those of a residual network are its blocks'.
+        """
+        kind, *numbers = self.network.removesuffix("-he").split("-")
+        widths = tuple(map(int, numbers))
+        if kind == "resnet":
+            depth, = widths
+            widths = tuple(width for width in RESNET_FILTERS for _ in range((depth - 2) // 6))
+        return kind, widths
 
     @property
     def degrees(self):

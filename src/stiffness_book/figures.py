@@ -167,6 +167,49 @@ def data_order(*, datasets, orders, seeds, **settings):
                                  **settings) for order in orders for seed in _seeds(seeds)] for dataset in datasets}
 
 
+def critical_lengths(*, beside, losses, learning_rates, network, learning_rate, stages, max_steps, seeds, photographs,
+                     **common):
+    """Runs at several learning rates and long runs of the third version's network, those of the first version's beside
+    them, and the same of photographs: {what: runs}.
+
+    photographs: their data set, the learning rates of each network, and what is otherwise different for them.
+    """
+    found = {}
+    for version, runs in at_equal_loss(setting="v3", beside=beside, seeds=seeds, losses=losses, network=network,
+                                       learning_rates=learning_rates, max_steps=max_steps, **common).items():
+        found[f"rates, {version}"] = runs
+        found[f"training, {version}"] = [run for dataset in losses or VERSIONS["rates"]["v3"]["losses"]
+                                         for run in class_stiffness(
+                                             setting=version, beside=False, dataset=dataset, seeds=seeds, stages=stages,
+                                             network=network, learning_rate=learning_rate, **common)[version]]
+    own, data = photographs, photographs["dataset"]
+    found["rates, photographs"] = [run for name, rates in own["networks"].items() for run in _at_losses(
+        losses={data: own["losses"]}, learning_rates=rates, seeds=own["seeds"], network=name, stages=[0],
+        max_steps=own["max_steps"], **common)]
+    found["training, photographs"] = convolutional(
+        setting="v1", beside=False, dataset=data, seeds=own["long_seeds"], network=own["long_network"],
+        stages=own["long_stages"], learning_rate=learning_rate, **common)["v1"]
+    return found
+
+
+def residual(*, data_sets, residual, varied, compared, residual_seeds, seeds, residual_max_steps, max_steps,
+             residual_check_every, **settings):
+    """A residual network, also with another initialisation, and other networks at equal loss: {data set: runs}.
+
+    data_sets: the training losses of each. varied: {network: the losses at which it is measured, by data set}.
+    """
+    slow = {"max_steps": residual_max_steps, "check_every": residual_check_every}
+    found = {}
+    for dataset, losses in data_sets.items():
+        kinds = {residual: (losses, residual_seeds, slow),
+                 **{network: (own[dataset], residual_seeds, slow) for network, own in varied.items() if dataset in own},
+                 **{network: (losses, seeds, {"max_steps": max_steps}) for network in compared}}
+        found[dataset] = [Experiment(dataset=dataset, network=network, seed=seed, stages=[0], stage_losses=own_losses,
+                                     **own, **settings)
+                          for network, (own_losses, number, own) in kinds.items() for seed in _seeds(number)]
+    return found
+
+
 def probe_images(*, data_sets):
     """For each data set the runs of another figure, for the statistical error of their probe sets.
 
@@ -192,6 +235,8 @@ FIGURES = {
     "fig10_domain_size": at_equal_loss,
     "architectures": architectures,
     "data_order": data_order,
+    "critical_length": critical_lengths,
+    "resnet": residual,
     "float32": rounding,
     "harmonics": harmonics,
     "from_the_text": from_the_text,

@@ -106,7 +106,7 @@ def estimated_cost(experiment):
     """A number that grows with the expected time of the run: examples passed through the network, times its size."""
     kind, widths = experiment.layers
     weights = sum(before * after for before, after in itertools.pairwise(widths)) + sum(widths)
-    size = weights * (100 if kind == "cnn" else 1)  # a convolution uses each weight at every pixel
+    size = weights * {"fc": 1, "cnn": 100, "resnet": 1000}[kind]  # a convolution uses each weight at every pixel
     # a loss is mostly reached well before max_steps
     steps = max(*experiment.stages, experiment.max_steps // 4 if experiment.stage_losses else 0, 0)
     measured = len(experiment.stages) + len(experiment.stage_losses)

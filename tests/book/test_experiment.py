@@ -27,6 +27,8 @@ def test_every_setting_changes_the_address():
 def test_a_network_is_its_kind_and_widths():
     assert Experiment().layers == ("fc", (500, 300, 100))
     assert Experiment(network="cnn-16-32-32").layers == ("cnn", (16, 32, 32))
+    blocks = ("resnet", (16, 16, 16, 32, 32, 32, 64, 64, 64))
+    assert Experiment(network="resnet-20").layers == Experiment(network="resnet-20-he").layers == blocks
 
 
 def test_degrees_of_harmonics():
@@ -50,7 +52,10 @@ def test_addresses_stay_what_they_are():
     ({"dataset": "harmonics-17-draw0"}, "expected ascending degrees up to 16, each once"),
     ({"order": "sorted"}, "order is 'sorted'; known are shuffled, by class, easy first, hard first"),
     ({"network": "fc"}, "network is 'fc'; expected a kind and its layers' widths, such as fc-500-300-100"),
-    ({"network": "resnet-20"}, "network is 'resnet-20'"),
+    ({"network": "resnet-21"}, "network is 'resnet-21'; expected resnet- and a depth of 6 n . 2: resnet-8, resnet-14"),
+    ({"network": "resnet-2"}, "network is 'resnet-2'; expected resnet- and a depth"),
+    ({"network": "resnet-20-16"}, "network is 'resnet-20-16'; expected a kind"),
+    ({"network": "cnn-8-he"}, "network is 'cnn-8-he'; expected a kind"),
     ({"network": "cnn-16-"}, "network is 'cnn-16-'; expected a kind"),
     ({"optimizer": "adm"}, "optimizer is 'adm'; known are adam, sgd"),
     ({"learning_rate": 0}, "learning_rate is 0.0; expected a positive"),

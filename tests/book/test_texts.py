@@ -16,6 +16,7 @@ from tables import (
     networks,
     ordered,
     probes,
+    residual,
     spaces,
     super_class_table,
     super_classes,
@@ -196,6 +197,30 @@ def test_networks():
         "In part: between classes they are stiffer in 4 of 4 comparisons at equal training loss, and less stiff in 0; "
         "within classes they are stiffer in 0 of 4 comparisons at equal training loss, and less stiff in 4.")
     assert "in 4 of 4 comparisons" in texts.ceiling_of_the_sign(made, ["fc-1", "fc-2"])
+
+
+def test_a_residual_network_beside_others():
+    made = residual(0.8, (-0.5, 0.1))
+    names = ["resnet-20", "cnn-1", "fc-1"]
+    said = texts.residual_in_a_sentence({"a": made, "b": made[made["target_loss"].isna()]}, "resnet-20")
+    assert "on a, sign stiffness between classes goes from −0.50 to +0.10, and within them from +0.80 to +0.80" in said
+    assert "on b it reached none of the training losses" in said
+    rows = cells(texts.sizes_by_depth(summaries.domains_at_lowest_loss({"a": made}), [*names, "other"]))
+    assert rows[0] == ["a", "resnet-20", "4", "0.40", "0.10", "−1.00", "0 of 12"] and len(rows) == 3
+    rows = cells(texts.with_another_initialisation({"a": made}, "resnet-20", ["cnn-1"]))
+    assert [row[:4] for row in rows] == [["a", "start", "resnet-20", "2.30"], ["a", "start", "cnn-1", "2.30"],
+                                         ["a", "loss 0.1", "resnet-20", "0.10"], ["a", "loss 0.1", "cnn-1", "0.10"]]
+    assert rows[3][4].startswith("+0.80 [") and rows[3][5].startswith("+0.10 [")
+    assert not texts.with_another_initialisation({"a": made}, "resnet-20", ["none"])
+    runs = {"resnet-20": 3, "fc-1": 5}
+    rows = cells(texts.where_networks_stopped(made, list(runs), [0.1], runs))
+    assert [row[2] for row in rows] == ["3 of 3", "3 of 5"]
+    assert texts.networks_that_fell_short(made, list(runs), [0.1], runs).endswith("loss: fc-1, loss 0.1.")
+
+
+def test_changes_of_logarithms_as_percent():
+    assert [words.by_percent(np.log(value)) for value in (1.12, 0.3, 1.001, 0.999)] == [
+        f"{number}\N{NO-BREAK SPACE}%" for number in ("+12", "−70", "+0", "+0")]
 
 
 def test_images_against_seeds():

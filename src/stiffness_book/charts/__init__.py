@@ -21,19 +21,27 @@ from stiffness_book.charts.curves import (
 from stiffness_book.charts.distance import stiffness_against_distance
 from stiffness_book.charts.harmonics import domain_sizes_against_scale, stiffness_against_angle
 from stiffness_book.charts.learning_rate import domain_sizes_against_rate, stiffness_against_rate
+from stiffness_book.charts.lengths import critical_lengths, window_sliders
 from stiffness_book.charts.matrices import in_words, matrices_beside, matrix_orders, matrix_panels, matrix_slider
 from stiffness_book.charts.moving import moving_matrix
 from stiffness_book.charts.orders import class_accuracies, within_passes
-from stiffness_book.charts.points import network_difference_points, network_stiffness_points, probe_error_curves
+from stiffness_book.charts.points import (
+    domains_by_depth,
+    network_difference_points,
+    network_stiffness_points,
+    probe_error_curves,
+)
 
 __all__ = [
     "agreement_evolution",
     "arithmetic_evolution",
     "block_evolution",
     "class_accuracies",
+    "critical_lengths",
     "domain_evolution",
     "domain_sizes_against_rate",
     "domain_sizes_against_scale",
+    "domains_by_depth",
     "in_words",
     "labelled_evolution",
     "loss_evolution",
@@ -55,5 +63,6 @@ __all__ = [
     "trend_grid",
     "trend_switch",
     "two_gradients",
+    "window_sliders",
     "within_passes",
 ]

@@ -9,7 +9,7 @@ import numpy as np
 from scipy.integrate import trapezoid
 
 from stiffness_book import blocks, published
-from stiffness_book.claims.parts import SMALL, Part
+from stiffness_book.claims.parts import ORDERED, SMALL, Part
 from stiffness_book.claims.registry import NotMeasured, claim
 from stiffness_book.summaries import (
     at_seeds,
@@ -23,7 +23,6 @@ from stiffness_book.summaries import (
 from stiffness_book.table import SUMMARIES
 from stiffness_book.words import WORDS, name_of, percent, signed3
 
-ORDERED = 0.5  # of a rank correlation: the least that counts as an order
 SHARE = {"bounds": (0.0, 1.0), "form": percent}
 CLASS_FIGURES = {"fig03_class_stiffness_mnist": "MNIST", "fig05_class_stiffness_fashion": "Fashion-MNIST",
                  "fig06_class_stiffness_cifar10": "CIFAR-10, with a convolutional network"}

@@ -41,6 +41,17 @@ from stiffness_book.texts.harmonics import (
     outgrown,
     steps_to_losses,
 )
+from stiffness_book.texts.lengths import (
+    along_training,
+    does_the_length_shrink,
+    how_often_there_is_a_length,
+    intervals_of_lengths,
+    length_changes_by_space,
+    lengths_by_window,
+    lengths_that_exist,
+    lengths_with_other_settings,
+    smallest_at,
+)
 from stiffness_book.texts.networks import (
     ceiling_of_the_sign,
     convolutional_by_cosine,
@@ -92,6 +103,11 @@ from stiffness_book.texts.rates import (
     where_runs_stopped,
 )
 from stiffness_book.texts.regimes import largest_differences, regimes_alike
+from stiffness_book.texts.residual import (
+    residual_in_a_sentence,
+    sizes_by_depth,
+    with_another_initialisation,
+)
 from stiffness_book.texts.said import (
     average_against_the_rate,
     does_it_take_capacity,
@@ -105,6 +121,7 @@ from stiffness_book.texts.said import (
 __all__ = [
     "abstract",
     "agreement_with_the_paper",
+    "along_training",
     "at_equal_training_loss",
     "average_against_the_rate",
     "beside",
@@ -124,6 +141,7 @@ __all__ = [
     "distances_beside_the_paper",
     "distances_from_the_paper",
     "does_it_take_capacity",
+    "does_the_length_shrink",
     "domain_over_scale",
     "domains_beside_the_paper",
     "domains_by_degree",
@@ -135,10 +153,16 @@ __all__ = [
     "harmful_pairs",
     "help_between_classes",
     "help_between_near_images",
+    "how_often_there_is_a_length",
     "images_against_seeds",
     "inferred",
+    "intervals_of_lengths",
     "labels_by_heart",
     "largest_differences",
+    "length_changes_by_space",
+    "lengths_by_window",
+    "lengths_that_exist",
+    "lengths_with_other_settings",
     "lines_beside_the_paper",
     "loss_checks",
     "losses_at_the_onset",
@@ -162,13 +186,16 @@ __all__ = [
     "protocol",
     "rate_against_loss",
     "regimes_alike",
+    "residual_in_a_sentence",
     "rounding_or_over_fitting",
     "runs_at_the_loss",
     "says_the_same",
     "sizes_against_rate",
+    "sizes_by_depth",
     "sizes_of_reach",
     "slopes_by_cosine",
     "small_or_large_rates",
+    "smallest_at",
     "steps_to_losses",
     "stiffer_at_a_tenfold_rate",
     "stiffest_rates",
@@ -189,6 +216,7 @@ __all__ = [
     "where_networks_stopped",
     "where_runs_stopped",
     "width_and_stiffness",
+    "with_another_initialisation",
     "with_or_without_self_pairs",
     "zero_gradients_by_class",
     "zeros",
