@@ -11,9 +11,10 @@ import numpy as np
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 
-from stiffness_book.experiment import DATASETS
+from stiffness_book import grammar
+from stiffness_book.experiment import DATASETS, TEXT
 
-EMBEDDED = ("digits",)
+EMBEDDED = ("digits", "grammar")
 _VALIDATION = {"glue/mnli": "validation_matched"}  # elsewhere the split is called "test"
 
 
@@ -68,7 +69,7 @@ def load(name):
     """
     if name not in DATASETS:
         raise ValueError(f"dataset is {name!r}; known are {', '.join(DATASETS)}")
-    return _load_digits() if name in EMBEDDED else _load_tfds(name)
+    return {"digits": _load_digits, "grammar": _load_grammar}[name]() if name in EMBEDDED else _load_tfds(name)
 
 
 def standardise(dataset, *, unit_length=False):
@@ -125,6 +126,11 @@ def _load_digits():
     return Dataset("digits", whole.take(train), whole.take(validation), tuple(map(str, digits.target_names)))
 
 
+def _load_grammar():
+    whole, n = Split(*grammar.generate()), grammar.TRAINING
+    return Dataset("grammar", whole.take(slice(n)), whole.take(slice(n, None)), grammar.LABELS)
+
+
 def _builder(name):
     import tensorflow_datasets as tfds  # slow to import, and the embedded data does without
 
@@ -167,7 +173,7 @@ def _as_split(columns):
 def _download(builder, name):
     unavailable = DataUnavailable(
         f"{name} is not in {builder.data_dir} and cannot be downloaded from here. Set TFDS_DATA_DIR to a folder of "
-        f"prepared TensorFlow Datasets, or use the embedded alternative, dataset {EMBEDDED[0]!r}.")
+        f"prepared TensorFlow Datasets, or use the embedded alternative, dataset {EMBEDDED[name in TEXT]!r}.")
     if not _reachable(builder):
         raise unavailable
     try:

@@ -5,18 +5,21 @@ import itertools
 import json
 import re
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from math import isfinite
 from numbers import Real
 
 import numpy as np
 
-DATASETS = ("mnist", "fashion_mnist", "cifar10", "cifar100", "digits", "glue/mnli")
+DATASETS = ("mnist", "fashion_mnist", "cifar10", "cifar100", "digits", "glue/mnli", "grammar")
+TEXT = ("glue/mnli", "grammar")  # pairs of sentences
 # fc-WIDTH-WIDTH-...: fully connected, ReLU. cnn-CHANNELS-...: 3x3 convolutions, ReLU, each followed by 2x2 max pooling
-NETWORK = re.compile("(fc|cnn)(-[1-9][0-9]*)+", re.ASCII)
+# transformer-LAYERSxWIDTH: of BERT's kind, from scratch. pretrained-NAME: see `stiffness_book.pretrained`
+NETWORK = re.compile(r"(fc|cnn)(-[1-9][0-9]*)+|transformer-[1-9][0-9]*x[1-9][0-9]*|pretrained-\S+", re.ASCII)
 OPTIMIZERS = ("adam", "sgd")
+SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")  # the tokens that every vocabulary begins with
 ARITHMETICS = ("float32", "clipped", "step_1e-3", "step_1e-5")  # described in `stiffness_book.arithmetic`
-ALSO = ("regimes", "gram", "l1", "l2", "intensity")  # described in `stiffness_book.table`
+ALSO = ("regimes", "gram", "l1", "l2", "intensity", "body", "majority")  # described in `stiffness_book.table`
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,20 +51,40 @@ class Experiment:
     nested_probes: tuple[int, ...] = ()  # sizes of probe sets within the probe set, each within the one before
     arithmetics: tuple[str, ...] = ()  # that signs are also measured in, on the nested probe sets
     also: tuple[str, ...] = ()  # what else is measured
+    sequence_length: int = 64  # tokens of a pair of sentences; longer ones are cut
+    vocabulary_size: int = 8000  # of a transformer from scratch: the commonest words of the training split
+    accumulate: int = 1  # batches whose gradients are averaged for one step
+    mixed_precision: bool = False  # compute in bfloat16, with weights in float32
+    # where a pretrained network lies on this machine: no part of the settings
+    folder: str | None = field(default=None, compare=False, repr=False)
 
     def __post_init__(self):
-        for field in fields(self):  # values that mean the same must be one address: 1 and 1.0, lists and tuples
-            object.__setattr__(self, field.name, _plain(field.name, field.type, getattr(self, field.name)))
-        if not self.stage_losses:  # these two only bound the search for stage losses
-            for name in ("max_steps", "check_every"):
-                object.__setattr__(self, name, getattr(type(self), name))
+        for one in fields(self):  # values that mean the same must be one address: 1 and 1.0, lists and tuples
+            if one.compare:
+                object.__setattr__(self, one.name, _plain(one.name, one.type, getattr(self, one.name)))
+        unused = [] if self.stage_losses else ["max_steps", "check_every"]  # they only bound the search for stage losses
+        kind = self.network.partition("-")[0]
+        if kind != "transformer":
+            unused.append("vocabulary_size")
+        if self.dataset not in TEXT:
+            unused.append("sequence_length")
+        for name in unused:
+            object.__setattr__(self, name, getattr(type(self), name))
         _one_of("dataset", self.dataset, DATASETS)
         _require(NETWORK.fullmatch(self.network), "network", self.network,
-                 "a kind and its layers' widths, such as fc-500-300-100")
+                 "a kind and its layers' widths, such as fc-500-300-100, or transformer-2x128, or pretrained-NAME")
+        text = kind in ("transformer", "pretrained")
+        _require(text == (self.dataset in TEXT), "network", self.network,
+                 f"transformer-... or pretrained-... for pairs of sentences and no other for images; dataset is "
+                 f"{self.dataset!r}")
+        _require(text or not self.mixed_precision, "mixed_precision", self.mixed_precision, "false but for transformers")
+        _require(self.sequence_length >= 4, "sequence_length", self.sequence_length, "at least 4")
+        _require(self.vocabulary_size > len(SPECIAL), "vocabulary_size", self.vocabulary_size,
+                 f"more than the {len(SPECIAL)} special tokens")
         _one_of("optimizer", self.optimizer, OPTIMIZERS)
         _require(self.learning_rate > 0, "learning_rate", self.learning_rate, "a positive number")
         _require(0 <= self.permuted_fraction <= 1, "permuted_fraction", self.permuted_fraction, "between 0 and 1")
-        for name in ("batch_size", "probe_size", "max_steps", "check_every"):
+        for name in ("batch_size", "probe_size", "max_steps", "check_every", "accumulate"):
             _require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
         for name in ("seed", "probe_seed"):
             _require(getattr(self, name) >= 0, name, getattr(self, name), "0 or more")
@@ -79,18 +102,28 @@ class Experiment:
             for one in getattr(self, name):
                 _one_of(name, one, known)
             object.__setattr__(self, name, tuple(one for one in known if one in getattr(self, name)))
+        for name, images in (("intensity", True), ("body", False)):
+            _require(name not in self.also or images != text, "also", name, "images" if images else "a transformer")
         _require(self.nested_probes or not self.arithmetics, "arithmetics", self.arithmetics,
                  "empty without nested_probes, on which they are measured")
 
     @property
     def layers(self):
-        """The network's kind and its hidden layers' widths or channels: ("fc", (500, 300, 100))."""
-        kind, *widths = self.network.split("-")
-        return kind, tuple(map(int, widths))
+        """The network's kind and its hidden layers' widths or channels: ("fc", (500, 300, 100)); of a pretrained
+        network, which the settings do not describe, no widths."""
+        kind, _, rest = self.network.partition("-")
+        if kind == "pretrained":
+            return kind, ()
+        if kind == "transformer":
+            number, width = map(int, rest.split("x"))
+            return kind, (width,) * number
+        return kind, tuple(map(int, rest.split("-")))
 
     def settings(self):
         """The settings as plain JSON values."""
-        return json.loads(json.dumps(asdict(self)))
+        settings = json.loads(json.dumps(asdict(self)))
+        del settings["folder"]
+        return settings
 
     @property
     def address(self):
@@ -102,8 +135,8 @@ class Experiment:
         chosen = {name: value for name, value in self.settings().items() if value != default[name]}
         digest = hashlib.sha256(json.dumps(chosen, sort_keys=True).encode()).hexdigest()[:12]
         labels = f"-permuted{self.permuted_fraction:g}" if self.permuted_fraction else ""
-        dataset = self.dataset.replace("/", "-")
-        return f"{dataset}-{self.network}-{self.optimizer}{self.learning_rate:g}{labels}-seed{self.seed}-{digest}"
+        dataset, network = (re.sub(r"[^\w.@-]+", "-", name) for name in (self.dataset, self.network))
+        return f"{dataset}-{network}-{self.optimizer}{self.learning_rate:g}{labels}-seed{self.seed}-{digest}"
 
 
 def _plain(name, kind, value):

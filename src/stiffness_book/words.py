@@ -7,7 +7,7 @@ REGIME_WORDS = {"train_train": "training–training", "train_validation": "train
 
 
 DATA = {"mnist": "MNIST", "fashion_mnist": "Fashion-MNIST", "cifar10": "CIFAR-10", "cifar100": "CIFAR-100",
-        "digits": "scikit-learn’s digits"}
+        "digits": "scikit-learn’s digits", "glue/mnli": "MNLI", "grammar": "a generated grammar"}
 
 
 def name_of(dataset):

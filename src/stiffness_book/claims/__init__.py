@@ -16,7 +16,7 @@ from stiffness_book.claims.fort_v1 import (
     super_classes_appear_and_fade,
     within_class_positive,
 )
-from stiffness_book.claims.fort_v3 import regimes_behave_alike
+from stiffness_book.claims.fort_v3 import regimes_behave_alike, transformers_show_the_pattern
 from stiffness_book.claims.parts import SMALL, outcomes
 from stiffness_book.claims.registry import CLAIMS, claim, in_order, in_words, picture, scorecard
 
@@ -43,5 +43,6 @@ __all__ = [
     "scorecard",
     "super_class_blocks",
     "super_classes_appear_and_fade",
+    "transformers_show_the_pattern",
     "within_class_positive",
 ]
