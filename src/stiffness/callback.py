@@ -133,7 +133,8 @@ class StiffnessCallback(keras.callbacks.Callback):
         self._go_first()
         every, batches = self.model.steps_per_execution, self._batches_of_a_step()
         # steps during which no execution ends
-        missed = sorted(step for step in self.steps or () if -(-step * batches // every) * every >= (step + 1) * batches)
+        missed = sorted(step for step in self.steps or ()
+                        if -(-step * batches // every) * every >= (step + 1) * batches)
         if missed:
             raise ValueError(f"steps {missed} are no multiples of the model's steps_per_execution, {every}; "
                              "compile it with a common divisor of the steps")

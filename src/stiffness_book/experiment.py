@@ -62,7 +62,7 @@ class Experiment:
         for one in fields(self):  # values that mean the same must be one address: 1 and 1.0, lists and tuples
             if one.compare:
                 object.__setattr__(self, one.name, _plain(one.name, one.type, getattr(self, one.name)))
-        unused = [] if self.stage_losses else ["max_steps", "check_every"]  # they only bound the search for stage losses
+        unused = [] if self.stage_losses else ["max_steps", "check_every"]  # they bound the search for stage losses
         kind = self.network.partition("-")[0]
         if kind != "transformer":
             unused.append("vocabulary_size")
@@ -77,7 +77,7 @@ class Experiment:
         _require(text == (self.dataset in TEXT), "network", self.network,
                  f"transformer-... or pretrained-... for pairs of sentences and no other for images; dataset is "
                  f"{self.dataset!r}")
-        _require(text or not self.mixed_precision, "mixed_precision", self.mixed_precision, "false but for transformers")
+        _require(text or not self.mixed_precision, "mixed_precision", self.mixed_precision, "false for images")
         _require(self.sequence_length >= 4, "sequence_length", self.sequence_length, "at least 4")
         _require(self.vocabulary_size > len(SPECIAL), "vocabulary_size", self.vocabulary_size,
                  f"more than the {len(SPECIAL)} special tokens")

@@ -1,8 +1,8 @@
 """A generated data set of premises and hypotheses whose labels are true by logic, for runs without a download.
 
-A sentence says that all, some, no or not all of some animals or people do something: *not all poodles sleep*. Nouns and
-verbs form trees. Whatever is below a word is a kind of it: poodles are dogs, and who runs, moves. Words of which neither
-is below the other exclude each other: nobody runs and walks at a time. There is one or more of each noun.
+A sentence says that all, some, no or not all of some animals or people do something: *not all poodles sleep*. Nouns
+and verbs form trees. Whatever is below a word is a kind of it: poodles are dogs, and who runs, moves. Words of which
+neither is below the other exclude each other: nobody runs and walks at a time. There is one or more of each noun.
 
 A hypothesis is entailed if it is true in every world in which the premise is, contradicted if in none, else neutral.
 """

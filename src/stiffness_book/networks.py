@@ -9,7 +9,6 @@ from stiffness_book import pretrained, text
 
 HEAD = ("pooled_dense", "logits")  # the layers of a transformer after its encoder, which classify
 EMBEDDINGS = ("token_embedding", "position_embedding", "segment_embedding")
-DEVIATION = 0.02  # of BERT's initial weights, from a normal distribution that is cut at two deviations
 DROPOUT = 0.1  # BERT's, before the logits of a pretrained network
 
 
@@ -94,13 +93,15 @@ def _features(words, length):
 
 
 def _initialise(model, seed, *, all_weights):
-    """Draws the weights of the logits, or all, and the seeds of dropout, from a generator of the seed's own."""
+    """Draws the weights of the logits, or all, and the seeds of dropout, from a generator of the seed's own; by Keras's
+    defaults, and not by keras-hub's, which are for encoders that will be pretrained."""
     generator = random.Random(seed)
     for variable in model.variables:
-        number = generator.randint(1, 10**9)
-        if "seed_generator_state" in variable.path:
+        number, name = generator.randint(1, 10**9), variable.path.rpartition("/")[2]
+        if name == "seed_generator_state":
             variable.assign([number, 0])
-        elif variable.trainable and len(variable.shape) > 1 and variable.path.rpartition("/")[2] != "bias" and (
-                all_weights or variable.path.startswith("logits")):
-            initializer = keras.initializers.TruncatedNormal(stddev=DEVIATION, seed=number)
-            variable.assign(initializer(variable.shape, variable.dtype))
+        elif all_weights or variable.path.startswith("logits/"):
+            if name == "kernel":
+                variable.assign(keras.initializers.GlorotUniform(seed=number)(variable.shape))
+            elif "embeddings" in name:
+                variable.assign(keras.initializers.RandomUniform(seed=number)(variable.shape))

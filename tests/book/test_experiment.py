@@ -60,7 +60,7 @@ def test_addresses_stay_what_they_are():
     ({"network": "transformer-2"}, "network is 'transformer-2'; expected .*transformer-2x128"),
     ({"network": "transformer-2x128"}, "expected transformer-... .* for pairs of sentences .* dataset is 'mnist'"),
     ({"dataset": "grammar"}, "network is 'fc-500-300-100'; expected transformer-"),
-    ({"mixed_precision": True}, "mixed_precision is True; expected false but for transformers"),
+    ({"mixed_precision": True}, "mixed_precision is True; expected false for images"),
     ({"also": ("body",)}, "also is 'body'; expected a transformer"),
     ({"dataset": "grammar", "network": "transformer-1x8", "also": ("intensity",)}, "also is 'intensity'; expected im"),
     ({"dataset": "grammar", "network": "transformer-1x8", "sequence_length": 3}, "sequence_length is 3"),

@@ -27,7 +27,7 @@ def folder(tmp_path_factory):
     safetensors = pytest.importorskip("safetensors.numpy", reason="safetensors is not installed")
     place, rng, width = tmp_path_factory.mktemp("presets") / "tiny", np.random.default_rng(0), 16
     place.mkdir()
-    vocabulary = [*SPECIAL, *"all some no not dogs cats ##s dog poodles animals run move sleep rest sit walk".split()]
+    vocabulary = [*SPECIAL, "all", "some", "no", "not", "dogs", "cats", "poodles", "animals", "run", "move"]
     (place / "vocab.txt").write_text("\n".join(vocabulary) + "\n", encoding="utf-8")
     config = {"model_type": "bert", "vocab_size": len(vocabulary), "num_hidden_layers": 2, "num_attention_heads": 2,
               "hidden_size": width, "intermediate_size": 32, "max_position_embeddings": 20, "type_vocab_size": 2}
@@ -120,7 +120,7 @@ def test_stiffness_with_and_without_the_head_is_that_of_the_definition():
     whole = np.trace(gram.products)
     assert table["head_share"] == pytest.approx(1 - np.trace(body.products) / whole, abs=1e-4)
     assert 0 < table["embedding_share"] < 1 - table["head_share"]
-    assert table["majority_accuracy"] == pytest.approx(1 / 3)
+    assert table["majority_accuracy"] == np.mean(validation.labels == 0)  # all three are equally common in training
 
 
 def test_representations_are_the_vectors_of_cls():
@@ -140,9 +140,15 @@ def test_initial_weights_are_fixed_by_the_seed_alone():
     keras.utils.set_random_seed(7)  # as other threads may
     for one, again in zip(first, weights(0), strict=True):
         np.testing.assert_array_equal(one, again)
-    deviations = [weight.std() for weight in first if weight.ndim > 1 and weight.std() > 0]
-    np.testing.assert_allclose(np.median(deviations), 0.88 * networks.DEVIATION, rtol=0.1)  # of what is cut at two
     assert (weights(1)[0] != first[0]).any()
+    for variable in networks.build(Experiment(**GRAMMAR), (12,), 3).trainable_variables:
+        limit = np.abs(variable).max()  # Keras's defaults
+        if variable.path.endswith("kernel"):
+            reference = np.abs(keras.initializers.GlorotUniform(0)(variable.shape)).max()
+        else:
+            reference = 0.05 if "embedding" in variable.path and variable.ndim == 2 else 1 if "gamma" in (
+                variable.path) else 0
+        assert limit == pytest.approx(reference, rel=0.2)
 
 
 def test_a_folder_is_a_pretrained_network(folder, monkeypatch, results_folder):
@@ -165,7 +171,7 @@ def test_a_folder_is_a_pretrained_network(folder, monkeypatch, results_folder):
     elsewhere = Experiment(**GRAMMAR | {"network": named["network"], "stages": (0, 5), "batch_size": 8})
     pd.testing.assert_frame_equal(store.stored(elsewhere), table)
     monkeypatch.delenv(pretrained.PRESETS, raising=False)
-    with pytest.raises(data.DataUnavailable, match="tiny@.* is not at hand: give the folder .* or set STIFFNESS_PRESE"):
+    with pytest.raises(data.DataUnavailable, match=r"tiny@.* is not at hand: give the folder .* or set STIFFNESS_PRESE"):
         pretrained.place_of(elsewhere)
     monkeypatch.setenv(pretrained.PRESETS, str(folder.parent))
     assert pretrained.place_of(elsewhere) == str(folder)
@@ -178,7 +184,7 @@ def test_wrong_folders_are_named(folder, tmp_path, monkeypatch):
     with pytest.raises(data.DataUnavailable, match="holds another one, tiny@"):
         pretrained.place_of(other)
     long = Experiment(**GRAMMAR | pretrained.named(folder) | {"sequence_length": 64})
-    with pytest.raises(ValueError, match="sequence_length is 64; pretrained-tiny@.* takes at most 20 tokens"):
+    with pytest.raises(ValueError, match=r"sequence_length is 64; pretrained-tiny@.* takes at most 20 tokens"):
         networks.build(long, (64,), 3)
     assert pretrained.named("bert_base_en_uncased") == {"network": "pretrained-bert_base_en_uncased"}
 

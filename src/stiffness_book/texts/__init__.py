@@ -83,8 +83,15 @@ from stiffness_book.texts.said import (
     stiffness_against_the_gap,
     width_and_stiffness,
 )
+from stiffness_book.texts.transformer import (
+    accuracy_beside_the_majority,
+    pairs_at_hand,
+    pattern_of_transformers,
+    with_and_without_the_head,
+)
 
 __all__ = [
+    "accuracy_beside_the_majority",
     "agreement_with_the_paper",
     "at_equal_training_loss",
     "average_against_the_rate",
@@ -127,7 +134,9 @@ __all__ = [
     "other_distances",
     "over_fitting_or_rounding",
     "over_fitting_within_classes",
+    "pairs_at_hand",
     "passes",
+    "pattern_of_transformers",
     "positive_again",
     "protocol",
     "rate_against_loss",
@@ -154,6 +163,7 @@ __all__ = [
     "where_networks_stopped",
     "where_runs_stopped",
     "width_and_stiffness",
+    "with_and_without_the_head",
     "with_or_without_self_pairs",
     "zero_gradients_by_class",
     "zeros",
