@@ -14,9 +14,9 @@
 # # A transformer on pairs of sentences
 #
 # **What this page shows.** Everywhere else in this book networks look at images. The third version of the paper also
-# fine-tunes BERT {cite}`devlin2018`, a transformer, on MNLI {cite}`williams2018`: pairs of sentences, of which the first
-# entails the second, contradicts it or leaves it open (neutral). It finds the same pattern of stiffness (C11). Does a
-# transformer show it here, one that is trained from scratch and one that has been trained on text before?
+# fine-tunes BERT {cite}`devlin2018`, a transformer, on MNLI {cite}`williams2018`: pairs of sentences, of which the
+# first entails the second, contradicts it or leaves it open (neutral). It finds the same pattern of stiffness (C11).
+# Does a transformer show it here, one that is trained from scratch and one that has been trained on text before?
 
 # %% tags=["parameters", "hide-input"] mystnb={"code_prompt_show": "Parameters", "code_prompt_hide": "Parameters"}
 dataset: str = "glue/mnli"  # glue/mnli, or grammar, which needs no download
@@ -53,8 +53,8 @@ page.answer(texts.pattern_of_transformers(tables, name_of(dataset)), verdict)
 # %% [markdown]
 # ## Stiffness through training
 #
-# Class stiffness within and between the three classes. The bands are 95 % intervals over the runs, and the vertical line
-# marks the onset of over-fitting, the stage with the lowest mean validation loss.
+# Class stiffness within and between the three classes. The bands are 95 % intervals over the runs, and the vertical
+# line marks the onset of over-fitting, the stage with the lowest mean validation loss.
 
 # %% tags=["hide-input"]
 chart = (f"Chart {number}" for number in range(1, 20))

@@ -398,7 +398,8 @@ def _evaluation(model, at_once=EVALUATED_AT_ONCE):
 
     It stops looking as soon as the mean loss is bound to end above `up_to`, losses being positive, and is then inf.
     """
-    @tf.function(input_signature=[tf.TensorSpec(model.input_shape, model.inputs[0].dtype), tf.TensorSpec((None,), tf.int64)])
+    @tf.function(input_signature=[tf.TensorSpec(model.input_shape, model.inputs[0].dtype),
+                                  tf.TensorSpec((None,), tf.int64)])
     def loss_and_hits(inputs, labels):
         logits = model(inputs, training=False)
         losses = keras.losses.sparse_categorical_crossentropy(labels, logits, from_logits=True)

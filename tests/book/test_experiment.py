@@ -99,7 +99,8 @@ def test_settings_that_mean_the_same_have_one_address(same):
     {"seed": 1.5}, {"batch_size": "32"}, {"learning_rate": "fast"}, {"seed": True}, {"seed": "abc"},
     {"train_size": 100.5}, {"train_size": "all"}, {"learning_rate": float("inf")}, {"learning_rate": float("nan")},
     {"learning_rate": True}, {"learning_rate": None}, {"unit_length": 0}, {"unit_length": 1}, {"unit_length": "no"},
-    {"unit_length": None}, {"mixed_precision": 1}, {"dataset": 7}, {"network": None}, {"stages": 5}, {"stages": "0"}, {"stages": (0, 1.5)},
+    {"mixed_precision": 1},
+    {"unit_length": None}, {"dataset": 7}, {"network": None}, {"stages": 5}, {"stages": "0"}, {"stages": (0, 1.5)},
     {"stages": ("0",)}, {"stage_losses": (float("inf"),)}, {"probe_size": float("inf")}, {"max_steps": [1]},
 ], ids=str)
 def test_wrong_types_are_named(wrong):

@@ -18,7 +18,7 @@ GRAMMAR = {"dataset": "grammar", "network": "transformer-2x16", "sequence_length
            "learning_rate": 3e-3, "train_size": 300, "also": ("body", "majority")}
 LOSS = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
 # keras-hub's own ways of reading files, and TensorFlow's of an embedding's gradient
-pytestmark = [pytest.mark.filterwarnings("ignore::DeprecationWarning"), pytest.mark.filterwarnings("ignore::UserWarning")]
+pytestmark = [pytest.mark.filterwarnings(f"ignore::{kind}") for kind in ("DeprecationWarning", "UserWarning")]
 
 
 @pytest.fixture(scope="module")
@@ -171,7 +171,7 @@ def test_a_folder_is_a_pretrained_network(folder, monkeypatch, results_folder):
     elsewhere = Experiment(**GRAMMAR | {"network": named["network"], "stages": (0, 5), "batch_size": 8})
     pd.testing.assert_frame_equal(store.stored(elsewhere), table)
     monkeypatch.delenv(pretrained.PRESETS, raising=False)
-    with pytest.raises(data.DataUnavailable, match=r"tiny@.* is not at hand: give the folder .* or set STIFFNESS_PRESE"):
+    with pytest.raises(data.DataUnavailable, match=r"tiny@.* is not at hand: give the folder .* or set STIFF"):
         pretrained.place_of(elsewhere)
     monkeypatch.setenv(pretrained.PRESETS, str(folder.parent))
     assert pretrained.place_of(elsewhere) == str(folder)

@@ -48,8 +48,8 @@ def accuracy_beside_the_majority(tables):
             rows.append([name, f"{step:,}", *measured])
     return (as_table(["network", "steps", "training loss", "validation loss", "training accuracy",
                       "validation accuracy", "always the commonest class"], rows)
-            + "\n\nOf each network first the stage with the lowest mean validation loss, then the last. All are measured "
-              "in inference mode, those of training on a fixed set of training pairs.")
+            + "\n\nOf each network first the stage with the lowest mean validation loss, then the last. All are "
+            "measured in inference mode, those of training on a fixed set of training pairs.")
 
 
 def with_and_without_the_head(tables):
