@@ -1,9 +1,9 @@
 """What the page on transformers says."""
 
 from stiffness_book import summaries
-from stiffness_book.table import SUMMARIES
-from stiffness_book.texts.tables import as_table
-from stiffness_book.words import WORDS, interval, percent, signed
+from stiffness_book.table import QUANTITIES, SUMMARIES
+from stiffness_book.texts.tables import as_table, mean_of
+from stiffness_book.words import WORDS, percent, signed
 
 WHOLE_MNLI = {"train": 392_702, "validation": 9_815}  # the published pairs, of validation the matched ones
 
@@ -13,7 +13,7 @@ def pattern_of_transformers(tables, name):
     told = []
     for network, table in tables.items():
         first, *_, last = _stages(table)
-        within, between = ([interval(summaries.at(table, quantity, step)) for step in (first, last)]
+        within, between = ([_mean(table, quantity, step, signed) for step in (first, last)]
                            for quantity in ("within_class_cosine", "between_classes_sign"))
         told.append(f"{network}, cosine stiffness within classes goes from {within[0]} to {within[1]} and sign "
                     f"stiffness between them from {between[0]} to {between[1]}")
@@ -42,7 +42,7 @@ def accuracy_beside_the_majority(tables):
     rows = []
     for name, table in tables.items():
         for step in _stages(table)[1:]:
-            measured = [interval(summaries.at(table, quantity, step), form) for quantity, form in (
+            measured = [_mean(table, quantity, step, form) for quantity, form in (
                 ("train_loss", "{:.3g}".format), ("validation_loss", "{:.3g}".format), ("train_accuracy", percent),
                 ("validation_accuracy", percent), ("majority_accuracy", percent))]
             rows.append([name, f"{step:,}", *measured])
@@ -69,6 +69,10 @@ def with_and_without_the_head(tables):
                      rows)
             + "\n\nMeans over the runs, by all parameters / without the head. The shares are of the trace of the Gram "
               "matrix, which is the sum of the squared norms of the gradients.")
+
+
+def _mean(table, quantity, step, form):
+    return mean_of(summaries.at_seeds(table, quantity, step), form, QUANTITIES[quantity].range)
 
 
 def _stages(table):
