@@ -10,8 +10,9 @@ import pandas as pd
 import pytest
 
 from stiffness import between_classes, class_stiffness, gradient_gram, within_class
-from stiffness_book import data, networks, pretrained, store, sweep, text, training
+from stiffness_book import data, figures, networks, pretrained, store, sweep, text, training
 from stiffness_book.experiment import SPECIAL, Experiment
+from stiffness_book.publish.refresh import NOTEBOOKS
 from stiffness_book.table import spaces
 
 GRAMMAR = {"dataset": "grammar", "network": "transformer-2x16", "sequence_length": 12, "probe_size": 30,
@@ -238,3 +239,17 @@ def test_mixed_precision_keeps_weights_and_logits_in_single_precision():
         assert rows.groupby("quantity")["value"].count()["validation_loss"] == 2
     losses = [rows.loc[rows["quantity"] == "validation_loss", "value"].to_numpy() for rows in (table, exact)]
     np.testing.assert_allclose(*losses, rtol=0.02)
+
+
+def test_the_page_has_runs_of_one_way_or_of_both(folder):
+    source = NOTEBOOKS / "transformer.py"
+    published = figures.experiments_of(source)
+    assert {run.layers[0] for run in published} == {"transformer", "pretrained"}
+    assert len(published) == len({run.address for run in published})
+    assert {run.layers[0] for run in figures.experiments_of(source, preset=None)} == {"transformer"}
+    own = figures.experiments_of(source, network=None, preset=str(folder))
+    assert {run.network for run in own} == {pretrained.named(folder)["network"]} and own[0].folder == str(folder)
+    named = figures.experiments_of(source, network=None, preset="bert_base_en_uncased", mixed_precision="true")
+    assert named[0].network == "pretrained-bert_base_en_uncased" and named[0].mixed_precision
+    with pytest.raises(ValueError, match="network and preset are None; expected one of them or both"):
+        figures.experiments_of(source, network=None, preset=None)
