@@ -24,7 +24,8 @@ class DataUnavailable(OSError):
 
 @dataclass(frozen=True)
 class Split:
-    """Inputs (n, height, width, channels), or (n, 2) sentence pairs, and labels (n,) of class indices."""
+    """Inputs (n, height, width, channels), or (n, 2) sentence pairs, or the numbers of their tokens (n, tokens), and
+    labels (n,) of class indices."""
 
     inputs: np.ndarray
     labels: np.ndarray

@@ -65,7 +65,7 @@ def _transformer(experiment, num_classes):
     (kind, widths), words = experiment.layers, text.tokenizer(experiment)
     policy = "mixed_bfloat16" if experiment.mixed_precision else "float32"
     if kind == "pretrained":
-        backbone = BertBackbone.from_preset(pretrained.place_of(experiment), dtype=policy)
+        backbone = pretrained.load(BertBackbone, experiment, dtype=policy)
     else:
         width = widths[0]
         backbone = BertBackbone(words.get_vocab_size(), len(widths), max(1, width // 64), width, 4 * width, dropout=0,

@@ -61,6 +61,20 @@ def place_of(experiment):
     return folder
 
 
+def load(part, experiment, **options):
+    """A part of the run's pretrained network, such as its backbone, by that class's `from_preset`.
+
+    Raises DataUnavailable where it cannot be loaded, as without a network.
+    """
+    place = place_of(experiment)
+    try:
+        return part.from_preset(place, **options)
+    except Exception as error:  # of keras-hub's libraries, of the network, of a file
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise DataUnavailable(f"keras-hub cannot load the preset {place} as {part.__name__} ({reason}); expected the "
+                              f"name of a BERT preset, or a folder with {', '.join(NEEDED)}") from error
+
+
 def lowercase(folder):
     """Whether the network in the folder reads text in lower case, as its tokenizer's settings say if there are any."""
     settings = Path(folder) / "tokenizer_config.json"

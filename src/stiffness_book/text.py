@@ -77,5 +77,5 @@ def _of_preset(experiment):
         return [line.rstrip("\r") for line in lines if line], pretrained.lowercase(place)
     from keras_hub.models import BertTokenizer
 
-    own = BertTokenizer.from_preset(place)
+    own = pretrained.load(BertTokenizer, experiment)
     return own.get_vocabulary(), own.lowercase

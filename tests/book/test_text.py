@@ -1,6 +1,7 @@
 """Transformers on pairs of sentences: tokens, networks from scratch and pretrained, and what is measured of them."""
 
 import json
+import shutil
 import subprocess
 import sys
 
@@ -184,6 +185,12 @@ def test_wrong_folders_are_named(folder, tmp_path, monkeypatch):
     other = Experiment(dataset="grammar", network="pretrained-tiny@0123456789ab", folder=str(folder))
     with pytest.raises(data.DataUnavailable, match="holds another one, tiny@"):
         pretrained.place_of(other)
+    damaged = tmp_path / "damaged"
+    shutil.copytree(folder, damaged)
+    (damaged / "model.safetensors").write_bytes(b"nothing")
+    broken = Experiment(**GRAMMAR | pretrained.named(damaged))
+    with pytest.raises(data.DataUnavailable, match=r"keras-hub cannot load the preset .*damaged as BertBackbone \(.*\)"):
+        networks.build(broken, (12,), 3)
     long = Experiment(**GRAMMAR | pretrained.named(folder) | {"sequence_length": 64})
     with pytest.raises(ValueError, match=r"sequence_length is 64; pretrained-tiny@.* takes at most 20 tokens"):
         networks.build(long, (64,), 3)
