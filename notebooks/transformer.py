@@ -134,7 +134,8 @@ page.found(verdict)
 #
 # The parameter `preset` takes the name of any BERT preset of keras-hub, or a folder in Hugging Face's form
 # (config.json, model.safetensors, vocab.txt). With MNLI downloaded, this is the paper's experiment, three passes over
-# all of MNLI in steps of 32 pairs, made of two batches of 16; a run that is stopped goes on where it was:
+# all of MNLI in steps of 32 pairs, made of two batches of 16. With `mixed_precision` the network computes in bfloat16,
+# when it is measured too, which makes stiffness less exact. A run that is stopped goes on where it was.
 #
 # ```sh
 # papermill notebooks/transformer.ipynb bert.ipynb -p network None -p preset bert_base_en_uncased \
