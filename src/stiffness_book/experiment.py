@@ -5,23 +5,27 @@ import itertools
 import json
 import re
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from math import isfinite
 from numbers import Real
 
 import numpy as np
 
-DATASETS = ("mnist", "fashion_mnist", "cifar10", "cifar100", "digits", "glue/mnli")
+DATASETS = ("mnist", "fashion_mnist", "cifar10", "cifar100", "digits", "glue/mnli", "grammar")
+TEXT = ("glue/mnli", "grammar")  # pairs of sentences
 # harmonics-DEGREE+DEGREE+...-drawNUMBER: generated, see `stiffness_book.harmonics`
 HARMONICS = re.compile(r"harmonics-([1-9][0-9]?(?:\+[1-9][0-9]?)*)-draw(0|[1-9][0-9]*)", re.ASCII)
 HIGHEST_DEGREE = 16  # of a spherical harmonic
 # fc-WIDTH-WIDTH-...: fully connected, ReLU. cnn-CHANNELS-...: 3x3 convolutions, ReLU, each followed by 2x2 max pooling.
 # resnet-DEPTH: residual, without batch normalisation, three stages of (DEPTH - 2) / 6 blocks; -he: initialised by He
-NETWORK = re.compile("(fc|cnn)(-[1-9][0-9]*)+|resnet-[1-9][0-9]*(-he)?", re.ASCII)
+# transformer-LAYERSxWIDTH: of BERT's kind, from scratch. pretrained-NAME: see `stiffness_book.pretrained`
+NETWORK = re.compile(r"(fc|cnn)(-[1-9][0-9]*)+|resnet-[1-9][0-9]*(-he)?|transformer-[1-9][0-9]*x[1-9][0-9]*"
+                     r"|pretrained-\S+", re.ASCII)
 RESNET_FILTERS = (16, 32, 64)  # of the three stages
 OPTIMIZERS = ("adam", "sgd")
+SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")  # the tokens that every vocabulary begins with
 ARITHMETICS = ("float32", "clipped", "step_1e-3", "step_1e-5")  # described in `stiffness_book.arithmetic`
-ALSO = ("regimes", "gram", "l1", "l2", "intensity", "angle", "neighbours", "class_accuracy")  # see `table`
+ALSO = ("regimes", "gram", "l1", "l2", "intensity", "angle", "neighbours", "class_accuracy", "body", "majority")
 ORDERS = ("shuffled", "by class", "easy first", "hard first")  # described in `stiffness_book.orders`
 
 
@@ -55,24 +59,45 @@ class Experiment:
     arithmetics: tuple[str, ...] = ()  # that signs are also measured in, on the nested probe sets
     also: tuple[str, ...] = ()  # what else is measured
     order: str = "shuffled"  # of the training examples within each pass over them
+    sequence_length: int = 64  # tokens of a pair of sentences; longer ones are cut
+    vocabulary_size: int = 8000  # of a transformer from scratch: the commonest words of the training split
+    accumulate: int = 1  # batches whose gradients are averaged for one step
+    mixed_precision: bool = False  # compute in bfloat16, with weights in float32
+    # where a pretrained network lies on this machine: no part of the settings
+    folder: str | None = field(default=None, compare=False, repr=False)
 
     def __post_init__(self):
-        for field in fields(self):  # values that mean the same must be one address: 1 and 1.0, lists and tuples
-            object.__setattr__(self, field.name, _plain(field.name, field.type, getattr(self, field.name)))
-        if not self.stage_losses:  # these two only bound the search for stage losses
-            for name in ("max_steps", "check_every"):
-                object.__setattr__(self, name, getattr(type(self), name))
+        for one in fields(self):  # values that mean the same must be one address: 1 and 1.0, lists and tuples
+            if one.compare:
+                object.__setattr__(self, one.name, _plain(one.name, one.type, getattr(self, one.name)))
+        unused = [] if self.stage_losses else ["max_steps", "check_every"]  # they bound the search for stage losses
+        kind = self.network.partition("-")[0]
+        if kind != "transformer":
+            unused.append("vocabulary_size")
+        if self.dataset not in TEXT:
+            unused.append("sequence_length")
+        for name in unused:
+            object.__setattr__(self, name, getattr(type(self), name))
         check_dataset(self.dataset)
         _require(NETWORK.fullmatch(self.network), "network", self.network,
-                 "a kind and its layers' widths, such as fc-500-300-100, or resnet-20")
-        kind, widths = self.layers
+                 "a kind and its layers' widths, such as fc-500-300-100, resnet-20, transformer-2x128, "
+                 "or pretrained-NAME")
+        _, widths = self.layers
         _require(kind != "resnet" or (widths and f"resnet-{2 * len(widths) + 2}" == self.network.removesuffix("-he")),
                  "network", self.network, "resnet- and a depth of 6 n + 2: resnet-8, resnet-14, resnet-20 ...")
+        text = kind in ("transformer", "pretrained")
+        _require(text == (self.dataset in TEXT), "network", self.network,
+                 f"transformer-... or pretrained-... for pairs of sentences and no other for images; dataset is "
+                 f"{self.dataset!r}")
+        _require(text or not self.mixed_precision, "mixed_precision", self.mixed_precision, "false for images")
+        _require(self.sequence_length >= 4, "sequence_length", self.sequence_length, "at least 4")
+        _require(self.vocabulary_size > len(SPECIAL), "vocabulary_size", self.vocabulary_size,
+                 f"more than the {len(SPECIAL)} special tokens")
         _one_of("optimizer", self.optimizer, OPTIMIZERS)
         _one_of("order", self.order, ORDERS)
         _require(self.learning_rate > 0, "learning_rate", self.learning_rate, "a positive number")
         _require(0 <= self.permuted_fraction <= 1, "permuted_fraction", self.permuted_fraction, "between 0 and 1")
-        for name in ("batch_size", "probe_size", "max_steps", "check_every"):
+        for name in ("batch_size", "probe_size", "max_steps", "check_every", "accumulate"):
             _require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
         for name in ("seed", "probe_seed"):
             _require(getattr(self, name) >= 0, name, getattr(self, name), "0 or more")
@@ -90,6 +115,8 @@ class Experiment:
             for one in getattr(self, name):
                 _one_of(name, one, known)
             object.__setattr__(self, name, tuple(one for one in known if one in getattr(self, name)))
+        for name, images in (("intensity", True), ("body", False)):
+            _require(name not in self.also or images != text, "also", name, "images" if images else "a transformer")
         _require(self.nested_probes or not self.arithmetics, "arithmetics", self.arithmetics,
                  "empty without nested_probes, on which they are measured")
 
@@ -97,10 +124,15 @@ class Experiment:
     def layers(self):
         """The network's kind and its hidden representations' widths or channels: ("fc", (500, 300, 100)).
 
-        Those of a residual network are its blocks'.
+        Those of a residual network are its blocks'. A pretrained one, which the settings do not describe, has none.
         """
-        kind, *numbers = self.network.removesuffix("-he").split("-")
-        widths = tuple(map(int, numbers))
+        kind, _, rest = self.network.removesuffix("-he").partition("-")
+        if kind == "pretrained":
+            return kind, ()
+        if kind == "transformer":
+            number, width = map(int, rest.split("x"))
+            return kind, (width,) * number
+        widths = tuple(map(int, rest.split("-")))
         if kind == "resnet":
             depth, = widths
             widths = tuple(width for width in RESNET_FILTERS for _ in range((depth - 2) // 6))
@@ -118,7 +150,9 @@ class Experiment:
 
     def settings(self):
         """The settings as plain JSON values."""
-        return json.loads(json.dumps(asdict(self)))
+        settings = json.loads(json.dumps(asdict(self)))
+        del settings["folder"]
+        return settings
 
     @property
     def address(self):
@@ -131,8 +165,8 @@ class Experiment:
         digest = hashlib.sha256(json.dumps(chosen, sort_keys=True).encode()).hexdigest()[:12]
         unusual = f"-permuted{self.permuted_fraction:g}" if self.permuted_fraction else ""
         unusual += f"-{self.order.replace(' ', '-')}" if self.order != default["order"] else ""
-        dataset = self.dataset.replace("/", "-")
-        return f"{dataset}-{self.network}-{self.optimizer}{self.learning_rate:g}{unusual}-seed{self.seed}-{digest}"
+        dataset, network = (re.sub(r"[^\w.@+-]+", "-", name) for name in (self.dataset, self.network))
+        return f"{dataset}-{network}-{self.optimizer}{self.learning_rate:g}{unusual}-seed{self.seed}-{digest}"
 
 
 def check_dataset(name):

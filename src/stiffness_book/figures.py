@@ -9,6 +9,7 @@ import ast
 
 import jupytext
 
+from stiffness_book import pretrained
 from stiffness_book.experiment import Experiment
 from stiffness_book.versions import CAPACITY, CONNECTED, ROUNDING, VERSIONS, replaced, settings_of
 from stiffness_book.words import named
@@ -210,6 +211,24 @@ def residual(*, data_sets, residual, varied, compared, residual_seeds, seeds, re
     return found
 
 
+def transformer(*, network, learning_rate, seeds, stages, probe_size, preset, preset_learning_rate, preset_seeds,
+                preset_stages, preset_probe_size, **common):
+    """A transformer from scratch, unless network is None, and a pretrained one, unless preset is: {name: runs}."""
+    common = {"also": ("body", "majority"), **common}
+    ways = {}
+    if network is not None:
+        ways["from scratch"] = [Experiment(network=network, learning_rate=learning_rate, seed=seed, stages=stages,
+                                           probe_size=probe_size, **common) for seed in _seeds(seeds)]
+    if preset is not None:
+        where = pretrained.named(preset)
+        ways["pretrained"] = [Experiment(learning_rate=preset_learning_rate, seed=seed, stages=preset_stages,
+                                         probe_size=preset_probe_size, **where, **common)
+                              for seed in _seeds(preset_seeds)]
+    if not ways:
+        raise ValueError("network and preset are None; expected one of them or both")
+    return ways
+
+
 def probe_images(*, data_sets):
     """For each data set the runs of another figure, for the statistical error of their probe sets.
 
@@ -244,6 +263,7 @@ FIGURES = {
     "regimes": regimes,
     "family": family,
     "probe_images": probe_images,
+    "transformer": transformer,
 }
 
 

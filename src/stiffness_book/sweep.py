@@ -105,12 +105,15 @@ def compute(experiment, *, progress=True):
 def estimated_cost(experiment):
     """A number that grows with the expected time of the run: examples passed through the network, times its size."""
     kind, widths = experiment.layers
-    weights = sum(before * after for before, after in itertools.pairwise(widths)) + sum(widths)
-    size = weights * {"fc": 1, "cnn": 100, "resnet": 1000}[kind]  # a convolution uses each weight at every pixel
+    if kind in ("transformer", "pretrained"):  # uses each weight at every token; nothing is known of a pretrained one
+        size = sum(12 * width**2 for width in widths or [768] * 12) * experiment.sequence_length
+    else:
+        weights = sum(before * after for before, after in itertools.pairwise(widths)) + sum(widths)
+        size = weights * {"fc": 1, "cnn": 100, "resnet": 1000}[kind]  # a convolution uses each weight at every pixel
     # a loss is mostly reached well before max_steps
     steps = max(*experiment.stages, experiment.max_steps // 4 if experiment.stage_losses else 0, 0)
     measured = len(experiment.stages) + len(experiment.stage_losses)
-    return size * (steps * experiment.batch_size + measured * 30 * experiment.probe_size)
+    return size * (steps * experiment.batch_size * experiment.accumulate + measured * 30 * experiment.probe_size)
 
 
 class _Sweep:

@@ -9,7 +9,7 @@ WORDS = {"within_class": "within classes", "between_classes": "between classes"}
 REGIME_WORDS = {"train_train": "training–training", "train_validation": "training–validation"}  # of pairs
 NETWORK_WORDS = {"fc": "fully connected", "cnn": "convolutional", "resnet": "residual"}
 DATA = {"mnist": "MNIST", "fashion_mnist": "Fashion-MNIST", "cifar10": "CIFAR-10", "cifar100": "CIFAR-100",
-        "digits": "scikit-learn’s digits"}
+        "digits": "scikit-learn’s digits", "glue/mnli": "MNLI", "grammar": "a generated grammar"}
 
 
 def name_of(dataset):

@@ -92,6 +92,14 @@ def test_curves_are_described_by_their_ends():
         assert "Validation: from 2.00 to 0.500." in look.render(chart.to_dict())["text/plain"]
 
 
+def test_a_transformer_without_its_head_is_drawn_beside_the_whole():
+    whole = table(lambda step, _: matrix(0.5, -step / 200))
+    body = whole.assign(quantity=whole["quantity"] + "_body", value=whole["value"] / 2)
+    chart = charts.body_evolution(pd.concat([whole, body]), "sign", title="t", mark=(10, "onset"))
+    assert "All parameters, between classes: from 0.00 to -0.50." in chart.description
+    assert "Without the head, between classes: from 0.00 to -0.25." in look.render(chart.to_dict())["text/plain"]
+
+
 def test_a_chart_without_alternative_text_is_refused():
     matrices = summaries.mean_matrices(table(lambda *_: matrix(1, 0)), list("abcd"))
     chart = charts.matrix_slider(matrices, title="the title", of="a network").properties(description=" ")

@@ -188,6 +188,9 @@ RULES = {  # rule: (untrained, constant, noise, reverse, ideal)
             lambda rng: in_regimes(noise(rng), lambda: rng.normal(0, 0.3)),
             lambda: in_regimes(runs((1, 1, 1), (-0.5, 0, 0.5)), lambda: -0.5),
             lambda: in_regimes(runs((1, 1, 1), (-0.5, 0, 0.5)), lambda: 0.03)),
+    "C11": (lambda rows: claims.transformers_show_the_pattern({"a": rows}),
+            lambda: runs((1, 1, 1), (-0.5,) * 3, UNTRAINED), lambda: runs((0.5,) * 3, (0.5,) * 3), noise,
+            lambda: runs((0.1, 0.2, 0.6), (0.9, 0.8, 0.3)), lambda: runs((1, 0.9, 0.5), (-0.5, 0, 0.2))),
     "C13": (lambda rows: claims.picture_holds_for_a_residual_network({"a": rows}, "resnet-20", ["cnn-1", "fc-1"]),
             lambda: residual(1, (-0.5, -0.5), losses=(2.3, 2.3)), lambda: residual(0.5, (0.5, 0.5), slope=0),
             lambda rng: residual(lambda: rng.normal(0, 0.5), (lambda: rng.normal(0, 0.5),) * 2,
@@ -384,6 +387,23 @@ def test_c13_is_not_judged_before_anything_is_learnt():
     judged = RULES["C13"][0](far)
     assert judged.verdict == "partly" and "fails: within classes, as in" in "; ".join(
         f"{outcome}: {part.name}" for part, outcome in zip(judged.parts, outcomes(judged.parts)))
+
+
+def test_c11_judges_no_network_that_has_not_learnt_and_no_fall_without_over_fitting():
+    slow = {"train": (2.3, 2.2, 2.1), "validation": (2.3, 2.2, 2.25)}
+    assert claims.transformers_show_the_pattern({"a": runs((1, 0.9, 0.5), (-0.5, 0, 0.2), slow)}).verdict == (
+        "not measured")
+    improving = runs((1, 0.9, 0.5), (-0.5, 0, 0.2), {"train": (2.3, 0.5, 0.1), "validation": (2.3, 0.9, 0.5)})
+    judged = claims.transformers_show_the_pattern({"a": improving, "b": runs((1, 0.9, 0.5), (-0.5, 0, 0.2))})
+    assert len(judged.parts) == 7 and "a: the validation loss is lowest at an end" in judged.note
+
+
+def test_c11_asks_for_more_than_stays_from_initialisation():
+    # what an untrained network has: within classes above between classes, by label geometry alone
+    judged = claims.transformers_show_the_pattern({"a": runs((1, 1, 1), (-0.5,) * 3)})
+    found = dict(zip([part.name for part in judged.parts], outcomes(judged.parts)))
+    assert judged.verdict != "reproduced" and found["between classes it grows (a)"] == "fails"
+    assert found["within classes it falls with over-fitting (a)"] == "fails"
 
 
 def test_c12_judges_each_version_by_its_own_sizes():

@@ -58,6 +58,16 @@ def regime_evolution(table, kind, *, title, mark=None):
     return _stiffness(table, quantities, title, mark)
 
 
+def body_evolution(table, kind, *, title, mark=None):
+    """Stiffness within and between classes through training, of a whole transformer and without its head.
+
+    kind: sign or cosine; else as `stiffness_evolution`.
+    """
+    quantities = {f"{summary}_{kind}{suffix}": f"{words}, {WORDS[summary]}"
+                  for suffix, words in (("", "all parameters"), ("_body", "without the head")) for summary in SUMMARIES}
+    return _stiffness(table, quantities, title, mark)
+
+
 def loss_evolution(table, *, title, guessing=None, mark=None, paper=None):
     """Training and validation loss through training, on a logarithmic axis: geometric means over the runs.
 

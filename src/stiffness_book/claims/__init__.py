@@ -20,6 +20,7 @@ from stiffness_book.claims.fort_v3 import (
     picture_holds_for_a_residual_network,
     regimes_behave_alike,
     small_rates_are_stiffer,
+    transformers_show_the_pattern,
 )
 from stiffness_book.claims.future_work import (
     domain_follows_length_scale,
@@ -58,5 +59,6 @@ __all__ = [
     "small_rates_are_stiffer",
     "super_class_blocks",
     "super_classes_appear_and_fade",
+    "transformers_show_the_pattern",
     "within_class_positive",
 ]

@@ -4,11 +4,20 @@ import numpy as np
 import pandas as pd
 
 from stiffness_book import contradiction, lengths
+from stiffness_book.claims.fort_v1 import (
+    _by_step,
+    _change,
+    _over_fitting,
+    _require_learning,
+    _share_positive,
+    _steps,
+    _through_training,
+)
 from stiffness_book.claims.parts import CLEAR, ORDERED, SMALL, Part, difference
 from stiffness_book.claims.registry import NotMeasured, claim
 from stiffness_book.summaries import hidden_domains, rank_correlation
 from stiffness_book.table import REGIMES, SUMMARIES
-from stiffness_book.words import REGIME_WORDS, WORDS, by_percent
+from stiffness_book.words import REGIME_WORDS, WORDS, by_percent, percent
 
 TENTH = float(np.log(1.1))  # of the logarithm of a length: the least that counts as a change
 
@@ -92,6 +101,42 @@ def regimes_behave_alike(tables):
         parts.append(Part.over(f"changes ({name})", change, expects="above" if change.mean() > 0 else "below",
                                bounds=(-2.0, 2.0)))
     return parts, f"differ most after steps: {'; '.join(told)}"
+
+
+@claim("C11", source="v3",
+       statement="A transformer on MNLI shows the same pattern as the networks on images.",
+       pages={"transformer": "MNLI {cite}`williams2018`"})
+def transformers_show_the_pattern(tables):
+    """The pattern is that of C1 to C3; as the third version prefers, by cosine within classes and by sign between
+    them. For each network: *Within classes positive and higher*: the share of training steps in which stiffness within
+    classes is positive and above that between classes (both by cosine) exceeds one half by 0.1 or more; between two
+    stages it is taken to change evenly. *By a clear difference*: averaged over these steps, the difference is 0.1 or
+    more. *Between classes it grows*: by at least 0.1 from initialisation to the last stage. *Within classes it falls
+    with over-fitting*: from the stage with the lowest mean validation loss to the last by 0.1 or more; left out where
+    that is the last stage. A network whose training loss never falls to three quarters of what it was at
+    initialisation has not learnt, and the claim is not judged.
+    """
+    parts, told = [], []
+    for name, table in tables.items():
+        first, *_, last = steps = _steps(table)
+        _require_learning(table, share=0.75)
+        within, between = (_by_step(table, f"{summary}_cosine") for summary in SUMMARIES)
+        lower = np.minimum(within, within - between)
+        parts += [
+            Part.over(f"within classes positive and higher ({name})", _share_positive(lower, steps), none=0.5,
+                      bounds=(0.0, 1.0), form=percent),
+            Part.over(f"by a clear difference ({name})", _through_training(within - between, steps),
+                      bounds=(-2.0, 2.0)),
+            _change(f"between classes it grows ({name})", table, "between_classes_sign", first, last)]
+        try:
+            start, *_ = _over_fitting(table)
+        except NotMeasured:
+            told.append(f"{name}: the validation loss is lowest at an end of training, so nothing over-fits")
+        else:
+            parts.append(_change(f"within classes it falls with over-fitting ({name})", table, "within_class_cosine",
+                                 start, last, expects="below"))
+            told.append(f"{name}: the validation loss is lowest after {start:,} steps, the last stage is {last:,}")
+    return parts, "; ".join(told)
 
 
 @claim("C13", source="v3", statement="The picture holds for a residual network, ResNet20 without batch normalisation.",

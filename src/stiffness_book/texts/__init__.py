@@ -117,9 +117,16 @@ from stiffness_book.texts.said import (
     stiffness_against_the_gap,
     width_and_stiffness,
 )
+from stiffness_book.texts.transformer import (
+    accuracy_beside_the_majority,
+    pairs_at_hand,
+    pattern_of_transformers,
+    with_and_without_the_head,
+)
 
 __all__ = [
     "abstract",
+    "accuracy_beside_the_majority",
     "agreement_with_the_paper",
     "along_training",
     "at_equal_training_loss",
@@ -181,7 +188,9 @@ __all__ = [
     "outgrown",
     "over_fitting_or_rounding",
     "over_fitting_within_classes",
+    "pairs_at_hand",
     "passes",
+    "pattern_of_transformers",
     "positive_again",
     "protocol",
     "rate_against_loss",
@@ -216,6 +225,7 @@ __all__ = [
     "where_networks_stopped",
     "where_runs_stopped",
     "width_and_stiffness",
+    "with_and_without_the_head",
     "with_another_initialisation",
     "with_or_without_self_pairs",
     "zero_gradients_by_class",
