@@ -224,18 +224,22 @@ def test_the_slider_of_a_hundred_classes_is_quick_and_follows_the_theme(address,
     page, _ = visit(f"{address}notebooks/fig07_super_classes.html", address, color_scheme="light")
     chart = page.locator(f"{CHARTS}:has(canvas)")
     chart.scroll_into_view_if_needed()
-    times = page.evaluate("""async () => {
-        const slider = document.querySelector("input[name=stage]"), times = [];
+    browser = page.context.new_cdp_session(page)
+    browser.send("Performance.enable", {"timeDomain": "threadTicks"})  # not the time that other programs take
+
+    def seconds():
+        return {one["name"]: one["value"] for one in browser.send("Performance.getMetrics")["metrics"]}["TaskDuration"]
+
+    before = seconds()
+    page.evaluate("""async () => {
+        const slider = document.querySelector("input[name=stage]");
         for (let k = 0; k < 20; k++) {
-            const start = performance.now();
             slider.value = k % (+slider.max + 1);
             slider.dispatchEvent(new Event("input", {bubbles: true}));
             await new Promise(done => requestAnimationFrame(() => setTimeout(done)));
-            times.push(performance.now() - start);
         }
-        return times;
     }""")
-    assert sorted(times)[5] < 100  # milliseconds; the slowest are other programs' doing
+    assert 0.005 < (seconds() - before) / 20 < 0.1
     page.locator(".stages input").press("End")
     page.wait_for_timeout(300)
     light = drawn(chart)
