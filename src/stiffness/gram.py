@@ -307,10 +307,7 @@ def _measuring(model, x, y, x2, y2, loss, method):
     backend.check_eager()
     if method not in METHODS:
         raise ValueError(f"method is {method!r}; expected one of {', '.join(METHODS)}")
-    if not isinstance(model, keras.layers.Layer):
-        raise TypeError(f"model is of type {type(model).__name__}; expected a Keras model")
-    if not model.built:
-        raise ValueError("model is not built; call it on an example first, or give it an Input")
+    check_model(model)
     if not model.trainable_variables:
         raise ValueError("model has no trainable variables, so the loss has no gradient; check its trainable flags")
     if (x2 is None) != (y2 is None) and not brings_labels(x2):
@@ -320,6 +317,13 @@ def _measuring(model, x, y, x2, y2, loss, method):
     columns = None if x2 is None else examples_of("x2", x2, "y2", y2, model)
     with MEASURING, _not_trained(model), restored_state(model), backend.full_precision():
         yield Engine(model, losses, rows, columns, method), rows, columns
+
+
+def check_model(model):
+    if not isinstance(model, keras.layers.Layer):
+        raise TypeError(f"model is of type {type(model).__name__}; expected a Keras model")
+    if not model.built:
+        raise ValueError("model is not built; call it on an example first, or give it an Input")
 
 
 @contextmanager

@@ -10,7 +10,8 @@ from stiffness.engine.backend import backend
 from stiffness.engine.engine import restored_state, slices_of
 from stiffness.engine.examples import bytes_of, count_of, inputs_of, take, to_numpy
 from stiffness.engine.keras_private import attached_logits, layers_of, loss_settings
-from stiffness.gram import MEASURING
+from stiffness.engine.taps import patched
+from stiffness.gram import MEASURING, check_model
 
 # what maps straight lines to straight lines, whatever its weights; a layer's activation is looked at apart
 LINEAR = (
@@ -66,21 +67,20 @@ def jacobian_norm(model, x, *, from_logits=None, memory_budget=2 * 2**30):
     """
     backend.check_eager()
     budget = bytes_of(memory_budget)
-    _check_model(model)
+    check_model(model)
     x = inputs_of("x", x, model)
     dtype = keras.backend.standardize_dtype(model.compute_dtype)
     x = keras.tree.map_structure(lambda part: part if part.dtype.kind == "f" else part.astype(dtype), x)
     n = count_of(x)
     with MEASURING, restored_state(model), backend.full_precision():
         logits_of = _logits(model, take(x, slice(0, 4)), from_logits)
-        classes = logits_of(keras.tree.map_structure(ops.convert_to_tensor, take(x, slice(0, 1)))).shape[-1]
+        classes = logits_of(_tensors(x, slice(0, 1))).shape[-1]
         numbers = sum(part[0].size for part in keras.tree.flatten(x))
         # the Jacobian, its double precision and its product with the softmax's; the activations of a pass are less
         chunk = int(max(1, min(n, budget // (24 * (classes * numbers + 1)))))
         found = np.zeros(n)
         for where in slices_of(n, chunk):
-            logits, parts = backend.input_jacobians(
-                logits_of, keras.tree.map_structure(ops.convert_to_tensor, take(x, where)))
+            logits, parts = backend.input_jacobians(logits_of, _tensors(x, where))
             if any(part is None for part in parts):
                 raise ValueError("the model's output has no derivative with respect to x, as that of an embedding has "
                                  "none with respect to tokens; leave out the layer, and pass what it returns")
@@ -130,7 +130,7 @@ def transitions(model, path, *, closed=True, exact=False, memory_budget=2 * 2**3
     """
     backend.check_eager()
     budget = bytes_of(memory_budget)
-    _check_model(model)
+    check_model(model)
     path = np.asarray(path)
     if path.dtype.kind not in "fiub":
         raise TypeError(f"path has dtype {path.dtype}; expected numbers")
@@ -154,23 +154,19 @@ def transitions(model, path, *, closed=True, exact=False, memory_budget=2 * 2**3
 
 # Jacobians
 
-def _check_model(model):
-    if not isinstance(model, keras.layers.Layer):
-        raise TypeError(f"model is of type {type(model).__name__}; expected a Keras model")
-    if not model.built:
-        raise ValueError("model is not built; call it on an example first, or give it an Input")
+def _tensors(x, which):
+    return keras.tree.map_structure(ops.convert_to_tensor, take(x, which))
 
 
 def _logits(model, x, from_logits):
     """A function of inputs that gives logits (n, classes). x: a few examples, on which the outputs are looked at."""
-    prediction = model(keras.tree.map_structure(ops.convert_to_tensor, x), training=False)
+    prediction = model(_tensors(x, slice(None)), training=False)
     if not hasattr(prediction, "shape") or len(prediction.shape) != 2:
         shape = keras.tree.map_structure(lambda part: tuple(part.shape), prediction)
         raise ValueError(f"the model's output has shape {shape}; expected one output (n, classes)")
     together = to_numpy(prediction)
     for i in range(len(together)):
-        alone = to_numpy(model(keras.tree.map_structure(ops.convert_to_tensor, take(x, slice(i, i + 1))),
-                               training=False))[0]
+        alone = to_numpy(model(_tensors(x, slice(i, i + 1)), training=False))[0]
         if not np.allclose(together[i], alone, rtol=1e-3, atol=1e-5, equal_nan=True):
             raise ValueError(f"the output for example {i} of x depends on the other examples, so it has no Jacobian of "
                              "its own; look for a normalisation over the batch")
@@ -218,11 +214,7 @@ def _softmax_norms(logits, jacobians):
 def _recorded(model):
     """A function of inputs (k, ...) that runs the model and returns what its units did, in the order of the calls:
     [("unit", inputs of the ReLU)] and [("maximum", layer, inputs)]. The model's layers are restored afterwards."""
-    found, last, undo = [], [], []
-
-    def put(layer, name, value):
-        undo.append((layer, name, vars(layer).get(name, undo)))  # Keras's attribute tracking would keep the value
-        vars(layer)[name] = value
+    found, last = [], []
 
     def recording(kind, layer, call):
         def recorded(inputs, *args, **kwargs):
@@ -246,40 +238,36 @@ def _recorded(model):
                              "network has no linear regions; expected ReLU or leaky ReLU in all layers but the last")
         return [(kind, layer, keras.tree.map_structure(to_numpy, inputs)) for kind, layer, inputs in found]
 
-    try:
-        for layer in layers_of(model):
-            kind = type(layer).__name__
-            if isinstance(layer, keras.Model) and kind in ("Sequential", "Functional", "Model"):
-                _check_operations(layer)
-                continue
-            if kind in RELU_LAYERS and _is_plain(layer):
-                put(layer, "call", recording("unit", layer, layer.call))
-            elif kind == "Softmax":
-                put(layer, "call", ending(layer.call))
-            elif kind in MAXIMA:
-                put(layer, "call", recording("maximum", layer, layer.call))
-            elif kind not in LINEAR or not type(layer).__module__.startswith("keras."):
-                if layer is model or isinstance(layer, keras.Model):
-                    raise ValueError(f"model is a subclass of keras.Model ({kind}), whose code may be anything; "
-                                     "expected a Sequential or functional model")
-                raise ValueError(f"layer {layer.name} ({kind}) is not known to be piecewise linear, so the network may "
-                                 "have no linear regions; expected ReLU networks of dense, convolution, pooling, "
-                                 "normalisation and merging layers")
-            activation = getattr(layer, "activation", None)
-            name = getattr(activation, "__name__", "")
-            if activation is None or name == "linear":
-                continue
-            if name in RELUS:
-                put(layer, "activation", recording("unit", layer, activation))
-            else:
-                put(layer, "activation", ending(activation))
+    with patched([(layer, replacements) for layer in layers_of(model)
+                  if (replacements := _replacements(model, layer, recording, ending))]):
         yield run
-    finally:
-        for layer, name, value in reversed(undo):
-            if value is undo:
-                del vars(layer)[name]
-            else:
-                vars(layer)[name] = value
+
+
+def _replacements(model, layer, recording, ending):
+    """The attributes of a layer that are replaced to see what its units do; raises if it is not piecewise linear."""
+    kind, found = type(layer).__name__, {}
+    if isinstance(layer, keras.Model) and kind in ("Sequential", "Functional", "Model"):
+        _check_operations(layer)
+        return found
+    if kind in RELU_LAYERS:
+        _check_one_kink(layer)
+        found["call"] = recording("unit", layer, layer.call)
+    elif kind == "Softmax":
+        found["call"] = ending(layer.call)
+    elif kind in MAXIMA:
+        found["call"] = recording("maximum", layer, layer.call)
+    elif kind not in LINEAR or not type(layer).__module__.startswith("keras."):
+        if layer is model or isinstance(layer, keras.Model):
+            raise ValueError(f"model is a subclass of keras.Model ({kind}), whose code may be anything; "
+                             "expected a Sequential or functional model")
+        raise ValueError(f"layer {layer.name} ({kind}) is not known to be piecewise linear, so the network may "
+                         "have no linear regions; expected ReLU networks of dense, convolution, pooling, "
+                         "normalisation and merging layers")
+    activation = getattr(layer, "activation", None)
+    name = getattr(activation, "__name__", "")
+    if activation is not None and name != "linear":
+        found["activation"] = recording("unit", layer, activation) if name in RELUS else ending(activation)
+    return found
 
 
 def _check_operations(model):
@@ -290,12 +278,11 @@ def _check_operations(model):
                              "linear, and no layer; expected layers, such as keras.layers.ReLU in place of ops.relu")
 
 
-def _is_plain(layer):
-    """Whether a ReLU layer has its one kink at 0."""
+def _check_one_kink(layer):
+    """Raises for a ReLU layer with another kink than that at 0."""
     if getattr(layer, "max_value", None) is not None or getattr(layer, "threshold", 0):
         raise ValueError(f"layer {layer.name} has a maximum or a threshold, so that a code of 0 and 1 does not tell "
                          "its linear pieces apart; expected a ReLU with one kink, at 0")
-    return True
 
 
 def _stretches(points, closed, exact):

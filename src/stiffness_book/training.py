@@ -118,8 +118,10 @@ class StageRecorder(StiffnessCallback):
         del self.nested[0]
         self.arithmetics, self.also = experiment.arithmetics, experiment.also
         degrees, draw = degrees_and_draw(experiment.dataset)
-        points = data.load(experiment.dataset).validation.inputs  # on the sphere: not standardised
-        self.parts = dict(zip(degrees, harmonics.components(points, degrees, draw))) if degrees else {}
+        self.parts = {}
+        if degrees:
+            points = data.load(experiment.dataset).validation.inputs  # on the sphere: not standardised
+            self.parts = dict(zip(degrees, harmonics.components(points, degrees, draw)))
         self.trained = train_split.take(data.probe_indices(train_split.labels, len(probe), experiment.probe_seed)
                                         ) if "regimes" in self.also else None
         self.groups = orders.groups(train_split, ORDERS if "neighbours" in self.also else [experiment.order])

@@ -99,4 +99,3 @@ def stiffness_against_angle(curves, agreement, *, title):
     notes = [*notes, "grey, dashed: the agreement of two labels at this angle"]
     return alt.concat(*panels, columns=3, spacing=12).properties(
         title=with_notes(title, notes), description=sentences(f"{what}. " + " ".join(told), notes))
-
