@@ -1,15 +1,10 @@
 """The settings of one run: everything that its numbers depend on, and nothing else."""
 
-import hashlib
 import itertools
-import json
 import re
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
-from math import isfinite
-from numbers import Real
+from dataclasses import dataclass
 
-import numpy as np
+from stiffness_book.settings import Settings, one_of, require
 
 DATASETS = ("mnist", "fashion_mnist", "cifar10", "cifar100", "digits", "glue/mnli")
 # harmonics-DEGREE+DEGREE+...-drawNUMBER: generated, see `stiffness_book.harmonics`
@@ -24,14 +19,12 @@ ORDERS = ("shuffled", "by class", "easy first", "hard first")  # described in `s
 
 
 @dataclass(frozen=True, kw_only=True)
-class Experiment:
-    """Frozen settings of one training run with its measurements; equal settings name the same result file.
+class Experiment(Settings):
+    """Settings of one training run with its measurements; equal settings name the same result file.
 
     A stage is a moment of training at which the weights are fixed and everything is measured. Stages are given
     as step counts, as training losses (the first check at or below each, in inference mode on a fixed set), or both;
-    training ends at the last of them, or at `max_steps` where a loss is not reached. Values are checked and made plain:
-    NumPy's numbers are accepted, 1 and 1.0 are one setting, and "false" is read as False. Raises TypeError and
-    ValueError that name the setting, its value and what was expected.
+    training ends at the last of them, or at `max_steps` where a loss is not reached.
     """
 
     dataset: str = "mnist"
@@ -55,37 +48,36 @@ class Experiment:
     order: str = "shuffled"  # of the training examples within each pass over them
 
     def __post_init__(self):
-        for field in fields(self):  # values that mean the same must be one address: 1 and 1.0, lists and tuples
-            object.__setattr__(self, field.name, _plain(field.name, field.type, getattr(self, field.name)))
+        super().__post_init__()
         if not self.stage_losses:  # these two only bound the search for stage losses
             for name in ("max_steps", "check_every"):
                 object.__setattr__(self, name, getattr(type(self), name))
         check_dataset(self.dataset)
-        _require(NETWORK.fullmatch(self.network), "network", self.network,
+        require(NETWORK.fullmatch(self.network), "network", self.network,
                  "a kind and its layers' widths, such as fc-500-300-100")
-        _one_of("optimizer", self.optimizer, OPTIMIZERS)
-        _one_of("order", self.order, ORDERS)
-        _require(self.learning_rate > 0, "learning_rate", self.learning_rate, "a positive number")
-        _require(0 <= self.permuted_fraction <= 1, "permuted_fraction", self.permuted_fraction, "between 0 and 1")
+        one_of("optimizer", self.optimizer, OPTIMIZERS)
+        one_of("order", self.order, ORDERS)
+        require(self.learning_rate > 0, "learning_rate", self.learning_rate, "a positive number")
+        require(0 <= self.permuted_fraction <= 1, "permuted_fraction", self.permuted_fraction, "between 0 and 1")
         for name in ("batch_size", "probe_size", "max_steps", "check_every"):
-            _require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
+            require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
         for name in ("seed", "probe_seed"):
-            _require(getattr(self, name) >= 0, name, getattr(self, name), "0 or more")
-        _require(self.train_size is None or self.train_size >= self.batch_size,
+            require(getattr(self, name) >= 0, name, getattr(self, name), "0 or more")
+        require(self.train_size is None or self.train_size >= self.batch_size,
                  "train_size", self.train_size, "None (all) or at least one batch")
-        _require(self.stages or self.stage_losses, "stages", self.stages, "given, or stage_losses")
-        _require(all(step >= 0 for step in self.stages) and self.stages == tuple(sorted(set(self.stages))),
+        require(self.stages or self.stage_losses, "stages", self.stages, "given, or stage_losses")
+        require(all(step >= 0 for step in self.stages) and self.stages == tuple(sorted(set(self.stages))),
                  "stages", self.stages, "ascending step counts, each once")
-        _require(all(loss > 0 for loss in self.stage_losses)
+        require(all(loss > 0 for loss in self.stage_losses)
                  and self.stage_losses == tuple(sorted(set(self.stage_losses), reverse=True)),
                  "stage_losses", self.stage_losses, "descending positive losses, each once")
-        _require(all(a > b for a, b in itertools.pairwise((self.probe_size, *self.nested_probes))),
+        require(all(a > b for a, b in itertools.pairwise((self.probe_size, *self.nested_probes))),
                  "nested_probes", self.nested_probes, f"descending sizes below probe_size, {self.probe_size}")
         for name, known in (("arithmetics", ARITHMETICS), ("also", ALSO)):
             for one in getattr(self, name):
-                _one_of(name, one, known)
+                one_of(name, one, known)
             object.__setattr__(self, name, tuple(one for one in known if one in getattr(self, name)))
-        _require(self.nested_probes or not self.arithmetics, "arithmetics", self.arithmetics,
+        require(self.nested_probes or not self.arithmetics, "arithmetics", self.arithmetics,
                  "empty without nested_probes, on which they are measured")
 
     @property
@@ -93,6 +85,18 @@ class Experiment:
         """The network's kind and its hidden layers' widths or channels: ("fc", (500, 300, 100))."""
         kind, *widths = self.network.split("-")
         return kind, tuple(map(int, widths))
+
+    @property
+    def cost(self):
+        """A number that grows with the expected time of the run: examples passed through the network, times its size.
+        """
+        kind, widths = self.layers
+        weights = sum(before * after for before, after in itertools.pairwise(widths)) + sum(widths)
+        size = weights * (100 if kind == "cnn" else 1)  # a convolution uses each weight at every pixel
+        # a loss is mostly reached well before max_steps
+        steps = max(*self.stages, self.max_steps // 4 if self.stage_losses else 0, 0)
+        measured = len(self.stages) + len(self.stage_losses)
+        return size * (steps * self.batch_size + measured * 30 * self.probe_size)
 
     @property
     def degrees(self):
@@ -104,30 +108,20 @@ class Experiment:
         """The degree, where there is one; 0 elsewhere."""
         return self.degrees[0] if len(self.degrees) == 1 else 0
 
-    def settings(self):
-        """The settings as plain JSON values."""
-        return json.loads(json.dumps(asdict(self)))
-
     @property
     def address(self):
-        """The name of the run's result file, without its ending: readable, then a digest of the settings.
-
-        Defaults are left out of the digest, so that a new setting with a default moves no older run.
-        """
-        default = type(self)().settings()
-        chosen = {name: value for name, value in self.settings().items() if value != default[name]}
-        digest = hashlib.sha256(json.dumps(chosen, sort_keys=True).encode()).hexdigest()[:12]
+        """The name of the run's result file, without its ending: readable, then a digest of the settings."""
         unusual = f"-permuted{self.permuted_fraction:g}" if self.permuted_fraction else ""
-        unusual += f"-{self.order.replace(' ', '-')}" if self.order != default["order"] else ""
+        unusual += f"-{self.order.replace(' ', '-')}" if self.order != ORDERS[0] else ""
         dataset = self.dataset.replace("/", "-")
-        return f"{dataset}-{self.network}-{self.optimizer}{self.learning_rate:g}{unusual}-seed{self.seed}-{digest}"
+        return f"{dataset}-{self.network}-{self.optimizer}{self.learning_rate:g}{unusual}-seed{self.seed}-{self.digest}"
 
 
 def check_dataset(name):
     """Raises ValueError unless there is a data set of this name."""
     degrees, _ = degrees_and_draw(name)
     if not degrees:
-        _one_of("dataset", name, (*DATASETS, "harmonics-DEGREE-drawNUMBER, such as harmonics-2+4-draw0"))
+        one_of("dataset", name, (*DATASETS, "harmonics-DEGREE-drawNUMBER, such as harmonics-2+4-draw0"))
     elif list(degrees) != sorted(set(degrees)) or degrees[-1] > HIGHEST_DEGREE:
         raise ValueError(f"dataset is {name!r}; expected ascending degrees up to {HIGHEST_DEGREE}, each once")
 
@@ -137,37 +131,3 @@ def degrees_and_draw(name):
     """
     found = HARMONICS.fullmatch(name)
     return (tuple(map(int, found[1].split("+"))), int(found[2])) if found else ((), 0)
-
-
-def _plain(name, kind, value):
-    """The value as a plain Python value of the setting's type; raises TypeError where it is none."""
-    if kind == int | None and value is None:
-        return None
-    if kind in (tuple[int, ...], tuple[float, ...], tuple[str, ...]):
-        if not isinstance(value, Sequence | np.ndarray) or isinstance(value, str):
-            items = "names" if kind == tuple[str, ...] else "numbers"
-            raise TypeError(f"{name} is {value!r}; expected a list of {items}")
-        return tuple(_plain(name, kind.__args__[0], one) for one in value)
-    if kind is str and isinstance(value, str):
-        return str(value)
-    if kind is bool:
-        text = value.lower() if isinstance(value, str) else value  # papermill hands -p unit_length false over as text
-        if isinstance(value, bool | np.bool_) or text in ("true", "false"):
-            return text == "true" if isinstance(text, str) else bool(value)
-    elif kind is not str and isinstance(value, Real) and not isinstance(value, bool | np.bool_) and isfinite(value):
-        if kind is float:
-            return float(value)
-        if value == int(value):
-            return int(value)
-    expected = {str: "text", bool: "true or false", float: "a finite number"}.get(kind, "a whole number")
-    raise TypeError(f"{name} is {value!r}; expected {expected}")
-
-
-def _one_of(name, value, known):
-    if value not in known:
-        raise ValueError(f"{name} is {value!r}; known are {', '.join(known)}")
-
-
-def _require(condition, name, value, expected):
-    if not condition:
-        raise ValueError(f"{name} is {value!r}; expected {expected}")

@@ -22,8 +22,7 @@ import pandas as pd
 import psutil
 from fsspec.implementations.local import LocalFileSystem
 
-from stiffness_book.experiment import Experiment
-from stiffness_book.table import check
+from stiffness_book import kinds
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 FORMAT = 4  # of the file; files of another are computed again
@@ -92,10 +91,10 @@ def stored(experiment):
 def save(table, path):
     """Writes the table and its `attrs` whole or not at all, and adds the digest to them.
 
-    table: as `table.check` wants it; attrs: the provenance. Raises `table.NotWhole` for another.
+    table: as `kinds.check` wants it; attrs: the provenance. Raises `table.NotWhole` for another.
     """
     table.attrs = {**table.attrs, "digest": digest(table)}
-    check(table, Experiment(**table.attrs["settings"]), table.attrs)
+    kinds.check(table, kinds.from_settings(table.attrs["settings"]), table.attrs)
     file = io.BytesIO()
     table.to_parquet(file, index=False, compression="zstd")
     _write(path, file.getvalue())
@@ -192,7 +191,7 @@ def load(path, experiment=None):
 
 def experiment_of(path):
     """The settings of the run stored at `path`."""
-    return Experiment(**load(path).attrs["settings"])
+    return kinds.from_settings(load(path).attrs["settings"])
 
 
 def digest(table):
@@ -244,13 +243,13 @@ def _decoded(content, path, experiment):
     if of_run["digest"] != digest(table):
         raise DamagedResult(f"{path} is damaged: its digest does not agree with its content")
     try:
-        own = Experiment(**of_run["settings"])
+        own = kinds.from_settings(of_run["settings"])
     except (TypeError, ValueError) as error:
         raise DamagedResult(f"{path} holds settings that this version does not know ({error})") from error
     if experiment not in (None, own):
         raise DamagedResult(f"{path} holds a run of other settings than {experiment.address}")
     try:
-        check(table, own, of_run)
+        kinds.check(table, own, of_run)
     except ValueError as error:
         raise DamagedResult(f"{path} is not a whole result: {error}") from error
     return table

@@ -2,7 +2,6 @@
 
 import contextlib
 import gc
-import itertools
 import logging
 import os
 import platform
@@ -23,7 +22,7 @@ from dask.system import CPU_COUNT
 from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
-from stiffness_book import store
+from stiffness_book import kinds, store
 from stiffness_book.lease import clear, is_held, lease
 
 SCHEDULER = "STIFFNESS_SCHEDULER"  # the environment variable with the address of an existing cluster
@@ -82,10 +81,9 @@ def compute(experiment, *, progress=True):
     """Trains and measures the experiment in this process, with TensorFlow as it is set up, and stores its table."""
     from tensorflow.config.threading import get_intra_op_parallelism_threads
 
-    from stiffness_book.training import train  # TensorFlow, which stored results do without
 
     saved = store.Saved(experiment)
-    table, of_data = train(experiment, progress=progress, saved=saved)
+    table, of_data = kinds.train(experiment, progress=progress, saved=saved)
     table.attrs = {
         "format": store.FORMAT,
         "settings": experiment.settings(),
@@ -102,24 +100,13 @@ def compute(experiment, *, progress=True):
     return table
 
 
-def estimated_cost(experiment):
-    """A number that grows with the expected time of the run: examples passed through the network, times its size."""
-    kind, widths = experiment.layers
-    weights = sum(before * after for before, after in itertools.pairwise(widths)) + sum(widths)
-    size = weights * (100 if kind == "cnn" else 1)  # a convolution uses each weight at every pixel
-    # a loss is mostly reached well before max_steps
-    steps = max(*experiment.stages, experiment.max_steps // 4 if experiment.stage_losses else 0, 0)
-    measured = len(experiment.stages) + len(experiment.stage_losses)
-    return size * (steps * experiment.batch_size + measured * 30 * experiment.probe_size)
-
-
 class _Sweep:
     """Hands the runs to the workers of a cluster and follows them."""
 
     def __init__(self, experiments, progress, scheduler):
         self.name = uuid.uuid4().hex
         self.scheduler = scheduler
-        self.costs = {e: estimated_cost(e) for e in experiments}
+        self.costs = {e: e.cost for e in experiments}
         self.ready = sorted(experiments, key=self.costs.get)  # the longest is last, and taken first
         self.running = {}  # future: experiment
         self.elsewhere = set()  # experiments that other sweeps are computing

@@ -146,21 +146,43 @@ def check(table, experiment, provenance):
     """
     table = table.copy(deep=False)
     table.attrs = {}  # pandas copies them at every step, which takes most of the time
-    if list(table.columns) != list(COLUMNS):
-        raise NotWhole(f"its columns are {', '.join(map(str, table.columns))}; expected {', '.join(COLUMNS)}")
-    for name, dtype in COLUMNS.items():
-        if table[name].dtype != dtype:
-            raise NotWhole(f"its column {name} is {table[name].dtype}; expected {dtype}")
-    if unknown := set(table["quantity"].dropna()) - QUANTITIES.keys():
-        raise NotWhole(f"it has the unknown quantities {', '.join(sorted(unknown))}")
-    num_classes = _check_classes(provenance)
+    check_columns(table, COLUMNS)
+    num_classes = check_classes(provenance)
     diverged = table[table["quantity"] == "diverged"]
     _check_moments(table, experiment, provenance, diverged)
-    _check_values(table)
+    check_values(table, QUANTITIES)
     _check_rows(table[table["quantity"] != "diverged"], experiment, num_classes)
 
 
-def _check_classes(provenance):
+def check_columns(table, columns):
+    """Raises NotWhole unless these are the table's columns and their types."""
+    if list(table.columns) != list(columns):
+        raise NotWhole(f"its columns are {', '.join(map(str, table.columns))}; expected {', '.join(columns)}")
+    for name, dtype in columns.items():
+        if table[name].dtype != dtype:
+            raise NotWhole(f"its column {name} is {table[name].dtype}; expected {dtype}")
+
+
+def check_values(table, quantities):
+    """Raises NotWhole unless every row is of a known quantity, and its value in that quantity's range."""
+    if unknown := set(table["quantity"].dropna()) - quantities.keys():
+        raise NotWhole(f"it has the unknown quantities {', '.join(sorted(unknown))}")
+    for name, rows in table.groupby("quantity"):
+        quantity, values = quantities[name], rows["value"].to_numpy()
+        missing = np.isnan(values)
+        if missing.any() and not quantity.may_be_missing:
+            raise NotWhole(f"{name} is missing in {missing.sum()} of {len(values)} rows")
+        values = values[~missing]
+        low, high = quantity.range
+        if not (np.isfinite(values) & (values >= low - ROUNDING) & (values <= high + ROUNDING)).all():
+            raise NotWhole(f"{name} is between {values.min():g} and {values.max():g}; "
+                           f"expected finite numbers from {low:g} to {high:g}")
+    if table["quantity"].isna().any():
+        raise NotWhole("it has rows without a quantity")
+
+
+def check_classes(provenance):
+    """Raises NotWhole unless the provenance tells the classes and the sizes of the splits; returns their number."""
     names, groups = provenance["class_names"], provenance["super_classes"]
     if not (isinstance(names, list) and names and all(isinstance(name, str) for name in names)):
         raise NotWhole(f"its class names are {names!r}; expected a list of names")
@@ -191,21 +213,6 @@ def _check_moments(table, experiment, provenance, diverged):
     ranks = table["step"].rank(method="dense") - 1
     if (table["stage"] != ranks).any():
         raise NotWhole("its stages are not numbered in the order of steps")
-
-
-def _check_values(table):
-    for name, rows in table.groupby("quantity"):
-        quantity, values = QUANTITIES[name], rows["value"].to_numpy()
-        missing = np.isnan(values)
-        if missing.any() and not quantity.may_be_missing:
-            raise NotWhole(f"{name} is missing in {missing.sum()} of {len(values)} rows")
-        values = values[~missing]
-        low, high = quantity.range
-        if not (np.isfinite(values) & (values >= low - ROUNDING) & (values <= high + ROUNDING)).all():
-            raise NotWhole(f"{name} is between {values.min():g} and {values.max():g}; "
-                           f"expected finite numbers from {low:g} to {high:g}")
-    if table["quantity"].isna().any():
-        raise NotWhole("it has rows without a quantity")
 
 
 def _check_rows(table, experiment, num_classes):

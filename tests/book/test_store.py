@@ -274,8 +274,8 @@ def test_a_damaged_file_is_computed_again(stored):
 
 def test_a_damage_that_cannot_be_set_aside_is_named_first(stored):
     truncate(stored)
-    code = ("from stiffness_book import store\n"
-            f"store.stored(store.Experiment(**{EXPERIMENT.settings()!r}))")
+    code = ("from stiffness_book import kinds, store\n"
+            f"store.stored(kinds.from_settings({EXPERIMENT.settings()!r}))")
     command = [sys.executable, "-c", code]
     if os.geteuid() == 0:  # may write to folders that are read-only, unless it gives that up
         if not shutil.which("setpriv"):

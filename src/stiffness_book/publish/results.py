@@ -14,10 +14,9 @@ from unittest import mock
 import pandas as pd
 
 from stiffness_book import store, sweep
-from stiffness_book.experiment import Experiment
 from stiffness_book.figures import experiments_of
 from stiffness_book.publish.refresh import ROOT, NotebookError, sources
-from stiffness_book.table import COLUMNS
+from stiffness_book.settings import Settings
 
 README = ROOT / "README.md"
 TOLERANCE = 1e-4  # of stiffness computed again; with the same libraries and kind of processor the numbers are equal
@@ -33,7 +32,7 @@ def chosen(names: list[str]) -> list[Path]:
     return list(dict.fromkeys(source for notebooks in found for source in notebooks))
 
 
-def wall_times(experiments: list[Experiment]) -> list[float]:
+def wall_times(experiments: list[Settings]) -> list[float]:
     """The seconds that the stored ones among the runs took. Reads only."""
     seconds = []
     for experiment in experiments:
@@ -70,7 +69,7 @@ def again(notebooks: list[Path]) -> pd.DataFrame:
         computed = {run: store.load(store.path_of(run), run) for run in published}
     rows = []
     for stem, run in quickest.items():
-        keys = [name for name in COLUMNS if name != "value"]
+        keys = [name for name in published[run].columns if name != "value"]
         both = published[run].merge(computed[run], on=keys, how="outer", suffixes=("", "_again"), indicator=True)
         difference = (both["value"] - both["value_again"]).abs()
         one_alone = (both["_merge"] != "both") | (both["value"].isna() != both["value_again"].isna())

@@ -18,7 +18,6 @@ import nbformat
 import papermill
 import yaml
 
-from stiffness_book.experiment import Experiment
 from stiffness_book.figures import experiments_of
 from stiffness_book.publish import colab, generated
 from stiffness_book.publish.lock import Locked, locked
@@ -34,6 +33,7 @@ from stiffness_book.publish.refresh import (
     write,
 )
 from stiffness_book.publish.repository import INSTALL, Repository, repository
+from stiffness_book.settings import Settings
 from stiffness_book.sweep import SweepError, compute_missing
 
 STAGED = ("_config.yml", "_toc.yml", "README.md", "assets", "book", "notebooks")
@@ -66,7 +66,7 @@ def quick_profile(notebook: Path) -> dict:
     return yaml.safe_load(profile.read_text(encoding="utf-8"))
 
 
-def quick_experiments() -> list[Experiment]:
+def quick_experiments() -> list[Settings]:
     """The runs of all quick profiles, each once: computed together, they share the workers."""
     profiles = {source: PROFILES / f"quick_{source.stem}.yaml" for source in sources()}
     return list(dict.fromkeys(run for source, profile in profiles.items() if profile.is_file()
