@@ -6,7 +6,7 @@ import keras
 from keras import layers
 
 
-def build(experiment, input_shape, num_classes):
+def build(experiment, input_shape, num_classes, activation="relu"):
     """The experiment's network, untrained, with logits (n, num_classes) as its output.
 
     Initialised as by Keras's defaults after `keras.utils.set_random_seed(experiment.seed)`, but from a generator of its
@@ -21,9 +21,9 @@ def build(experiment, input_shape, num_classes):
 
     for number, width in enumerate(widths, start=1):
         if kind == "fc":
-            hidden.append(layers.Dense(width, activation="relu", name=f"layer_{number}", **seeded()))
+            hidden.append(layers.Dense(width, activation=activation, name=f"layer_{number}", **seeded()))
         else:  # pooling pads, so that an image of one pixel passes too
-            hidden += [layers.Conv2D(width, 3, padding="same", activation="relu", **seeded()),
+            hidden += [layers.Conv2D(width, 3, padding="same", activation=activation, **seeded()),
                        layers.MaxPooling2D(2, padding="same", name=f"layer_{number}")]
     hidden.insert(0 if kind == "fc" else len(hidden), layers.Flatten())
     return keras.Sequential([keras.Input(input_shape), *hidden,

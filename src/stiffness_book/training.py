@@ -147,7 +147,7 @@ class StageRecorder(StiffnessCallback):
     def set_model(self, model):
         super().set_model(model)
         self.representations = networks.representations(model)
-        self.evaluate = _evaluation(model)
+        self.evaluate = evaluation(model)
 
     def resume(self, model, saved):
         """Goes on from what was saved, if anything was, and returns the step; saves from now on."""
@@ -402,7 +402,7 @@ def _steps_per_execution(experiment):
     return max(k for k in range(1, min(common, STEPS_PER_EXECUTION) + 1) if common % k == 0)
 
 
-def _evaluation(model):
+def evaluation(model):
     """A function of a split and a bound: mean loss and accuracy in inference mode.
 
     It stops looking as soon as the mean loss is bound to end above `up_to`, losses being positive, and is then inf.
