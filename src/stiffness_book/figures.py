@@ -10,6 +10,7 @@ import ast
 import jupytext
 
 from stiffness_book.experiment import Experiment
+from stiffness_book.sensitivity.survey import ensembles
 from stiffness_book.versions import CAPACITY, CONNECTED, ROUNDING, VERSIONS, replaced, settings_of
 from stiffness_book.words import named
 
@@ -183,6 +184,10 @@ FIGURES = {
     "regimes": regimes,
     "family": family,
     "probe_images": probe_images,
+    "survey": ensembles,
+    "factors": ensembles,
+    "test_points": ensembles,
+    "two_views": ensembles,
 }
 
 

@@ -80,13 +80,16 @@ def summary(provenance):
     sizes = {name_of(settings["dataset"]): ", ".join(f"{n:,} {split}" for split, n in splits.items())
              for settings, splits in zip(provenance["settings"], provenance["split_sizes"])}
 
-    def each(setting):  # all values that the runs have of it
-        return ", ".join(dict.fromkeys(f"{settings[setting]}" for settings in provenance["settings"]))
+    def each(setting):  # all values that the runs have of it; an ensemble has several of its rates
+        values = [settings.get(setting, settings.get(f"{setting}s")) for settings in provenance["settings"]]
+        return ", ".join(dict.fromkeys(f"{one}" for value in values for one in (
+            value if isinstance(value, list) else [value])))
 
     facts = {
         "number": f"{len(provenance)}",
         "network": each("network"),
-        "training": f"{each('optimizer')}, learning rate {each('learning_rate')}, batches of {each('batch_size')}",
+        "training": f"{each('optimizer')}, learning rate {each('learning_rate')}, "
+                    f"batches of {each('batch_size').replace('None', 'all examples')}",
         "examples": "; ".join(f"{dataset}: {numbers}" for dataset, numbers in sizes.items()),
         "probe set": f"{first['settings']['probe_size']:,} validation examples, whose pairs are measured",
         "seeds": ", ".join(map(str, sorted({settings["seed"] for settings in provenance["settings"]}))),

@@ -10,7 +10,7 @@ from stiffness import gradient_gram, jacobian_norm, transitions
 from stiffness_book import data, networks, orders, store, sweep
 from stiffness_book.sensitivity import ensemble_training
 from stiffness_book.sensitivity.ensemble import CONDITIONS, QUANTITIES, Ensemble, check
-from stiffness_book.sensitivity.ensemble_training import area, deciles, source_pixels
+from stiffness_book.sensitivity.ensemble_training import area, parts, source_pixels
 from stiffness_book.table import NotWhole
 
 SMALL = {"dataset": "digits", "network": "fc-12-8", "train_size": 200, "steps": 60, "check_every": 20, "probe_size": 40,
@@ -146,7 +146,7 @@ def test_an_area_counts_pairs():
     assert area(scores, wrong, groups) == pytest.approx(np.mean(pairs))
     assert area(scores, wrong, np.zeros(80)) == pytest.approx(roc_auc_score(wrong, scores))
     assert np.isnan(area(scores, np.zeros(80, bool), groups))
-    assert deciles(np.array([5.0, 1.0, 3.0, 2.0] * 5)).tolist().count(0) == 2
+    assert parts(np.array([5.0, 1.0, 3.0, 2.0] * 5), 10).tolist().count(0) == 2
 
 
 def test_a_stopped_ensemble_goes_on_with_the_same_numbers(tmp_path, monkeypatch, stored):

@@ -24,6 +24,7 @@ from stiffness_book.charts.matrices import in_words, matrices_beside, matrix_ord
 from stiffness_book.charts.moving import moving_matrix
 from stiffness_book.charts.orders import class_accuracies, within_passes
 from stiffness_book.charts.points import network_difference_points, network_stiffness_points, probe_error_curves
+from stiffness_book.charts.survey import errors_by_decile, estimates, factor_pairs, gap_scatter, size_curves
 
 __all__ = [
     "agreement_evolution",
@@ -33,6 +34,10 @@ __all__ = [
     "domain_evolution",
     "domain_sizes_against_rate",
     "domain_sizes_against_scale",
+    "errors_by_decile",
+    "estimates",
+    "factor_pairs",
+    "gap_scatter",
     "in_words",
     "labelled_evolution",
     "loss_evolution",
@@ -47,6 +52,7 @@ __all__ = [
     "precision_evolution",
     "probe_error_curves",
     "regime_evolution",
+    "size_curves",
     "stiffness_against_angle",
     "stiffness_against_distance",
     "stiffness_against_rate",

@@ -22,6 +22,12 @@ from stiffness_book.claims.future_work import (
     order_leaves_its_mark,
     super_classes_appear_and_fade,
 )
+from stiffness_book.claims.novak import (
+    factors_change_the_norm,
+    larger_networks_are_better,
+    norm_correlates_with_gap,
+    norm_tells_wrong_points,
+)
 from stiffness_book.claims.parts import SMALL, outcomes
 from stiffness_book.claims.registry import CLAIMS, claim, in_order, in_words, picture, scorecard
 
@@ -32,13 +38,17 @@ __all__ = [
     "claim",
     "domain_follows_length_scale",
     "domain_grows_with_rate",
+    "factors_change_the_norm",
     "first_probe_sets_suffice",
     "higher_rate_is_stiffer",
     "in_order",
     "in_words",
+    "larger_networks_are_better",
     "layer_domains_grow_with_rate",
     "locality_stiffens",
     "near_pairs_are_stiff",
+    "norm_correlates_with_gap",
+    "norm_tells_wrong_points",
     "order_leaves_its_mark",
     "outcomes",
     "overfitting_loses_stiffness",

@@ -26,16 +26,17 @@ OPTIMIZERS = ("adam", "momentum", "sgd")
 CONDITIONS = ("true labels", "random labels", "translated")  # translated: true labels, images moved in every batch
 MOMENTS = ("fitted", "end")
 DECILES = 10
+ALIKE = 10  # test points, neighbours by margin, that count as having the same
 COLUMNS = {"member": "int64", "moment": "string", "step": "int64", "quantity": "string", "decile": "Int16",
            "value": "float64"}
 # by what it may be told which test points the network has wrong: larger numbers, or smaller ones, for those
 PREDICTORS = {
     "norm": "norm of the Jacobian",
-    "norm_per_softmax": "norm of the Jacobian, divided by that of the softmax alone",
-    "margin": "difference of the two largest logits",
-    **{f"stiffness_{kind}{among}{label}": f"mean stiffness by {kind} with {those} training images, {which} label"
-       for label, which in (("", "with the predicted"), ("_true", "with its true"))
-       for among, those in (("", "all"), ("_class", "the label’s")) for kind in KINDS},
+    "norm_per_softmax": "norm, over the softmax’s",
+    "margin": "margin",
+    **{f"stiffness_{kind}{among}{label}": f"stiffness, {kind}, {those}{which}"
+       for label, which in (("", ""), ("_true", ", true label"))
+       for among, those in (("", "all"), ("_class", "same label")) for kind in KINDS},
 }
 SMALLER_IS_WRONG = tuple(name for name in PREDICTORS if not name.startswith("norm"))
 DRAWN = ("norm", "margin", "stiffness_cosine")  # whose deciles are stored
@@ -55,7 +56,7 @@ QUANTITIES = {
        for summary in SUMMARIES for kind in KINDS for regime in ("", "_train_validation")},
     **{f"auc{control}_{name}": Quantity(
         f"area under the curve of telling wrong test points by their {words}"
-        + (", among points of the same tenth by margin" if control else "")
+        + (f", among the same {ALIKE} by margin" if control else "")
         + "; missing where there are none to tell", (0, 1), (), True)
        for name, words in PREDICTORS.items() for control in ("", "_at_equal_margin")},
     **{f"error_by_{name}": Quantity(
@@ -87,7 +88,7 @@ class Ensemble(Settings):
     shift: int = 3  # pixels by which an image is moved at most, each way, where the condition is translated
     seed: int = 0  # of the initial weights, the order, the permutation of labels and the translations
     probe_size: int = 300  # test images, and as many training images, whose pairs are measured
-    points: int = 1000  # test images at which the Jacobian is taken
+    points: int = 500  # test images at which the Jacobian is taken
     paths: int = 30  # test images that are moved round
 
     def __post_init__(self):

@@ -14,7 +14,7 @@ from stiffness import measures
 from stiffness.gram import gradient_gram
 from stiffness.sensitivity import jacobian_norm, transitions
 from stiffness_book import data, networks, orders
-from stiffness_book.sensitivity.ensemble import COLUMNS, DECILES, DRAWN, PREDICTORS, SMALLER_IS_WRONG
+from stiffness_book.sensitivity.ensemble import ALIKE, COLUMNS, DECILES, DRAWN, PREDICTORS, SMALLER_IS_WRONG
 from stiffness_book.training import EVALUATED_AT_ONCE, SAVE_EVERY, evaluation
 
 STEPS_AT_ONCE = 20  # in one call of the compiled training; checks come after a whole number of calls
@@ -255,19 +255,20 @@ class _Measurement:
                 scores[f"stiffness_{kind}{suffix}"] = s.mean(axis=1)
                 scores[f"stiffness_{kind}_class{suffix}"] = (s * same).sum(axis=1) / np.maximum(same.sum(axis=1), 1)
         wrong = predicted != self.points.labels
-        tenths = {name: deciles(scores[name]) for name in DRAWN}
+        tenths = {name: parts(scores[name], DECILES) for name in DRAWN}
+        alike = parts(scores["margin"], len(wrong) // ALIKE)
         rows = []
         for name in PREDICTORS:
             score = -scores[name] if name in SMALLER_IS_WRONG else scores[name]
             rows += [{"quantity": f"auc_{name}", "value": area(score, wrong, np.zeros(len(wrong)))},
-                     {"quantity": f"auc_at_equal_margin_{name}", "value": area(score, wrong, tenths["margin"])}]
+                     {"quantity": f"auc_at_equal_margin_{name}", "value": area(score, wrong, alike)}]
         return rows + [{"quantity": f"error_by_{name}", "decile": tenth, "value": wrong[tenths[name] == tenth].mean()}
                        for name in DRAWN for tenth in range(DECILES)]
 
 
-def deciles(scores):
-    """(n,) the number of the tenth in which each score is, from 0, the smallest."""
-    return np.argsort(np.argsort(scores, kind="stable")) * DECILES // len(scores)
+def parts(scores, number):
+    """(n,) in which of so many equal parts each score is, from 0, the smallest."""
+    return np.argsort(np.argsort(scores, kind="stable")) * number // len(scores)
 
 
 def area(scores, wrong, groups):

@@ -1,0 +1,91 @@
+# ---
+# jupyter:
+#   jupytext:
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # Which test points does a network have wrong?
+#
+# **What this page shows.** Novak et al. find that a network is more sensitive at the test points that it has wrong
+# (N4). A network that is unsure is also more sensitive, since the softmax of nearly equal logits moves most; so is it
+# the sensitivity that tells, or the doubt? And does stiffness tell as well: how far a step on training images would
+# help the point? The networks are those of [the survey](survey.ipynb) that have every true training label right.
+
+# %% tags=["parameters", "hide-input"] mystnb={"code_prompt_show": "Parameters", "code_prompt_hide": "Parameters"}
+datasets: list = ["mnist", "fashion_mnist", "cifar10"]  # or digits, which needs no download
+widths: list = [4, 12, 40, 120, 400]  # units in a hidden layer
+depths: list = [1, 3]  # hidden layers
+ways: list = None  # how networks of a shape are trained; None: the six ways of this book's survey
+train_size: int = 1000  # training examples, class-balanced: few enough to be fitted in full
+probe_size: int = 300  # test images, and training images, whose pairs are measured
+points: int = 500  # test images at which the Jacobian is taken
+seeds: int = 1  # networks of each kind, with seeds 0, 1, ...: initialisation, order of the data
+
+# %% tags=["hide-input"]
+from stiffness_book import charts, claims, figures, page, store, texts
+from stiffness_book.sensitivity import survey
+
+parameters = page.start()
+runs = figures.FIGURES["test_points"](**parameters)
+networks = survey.networks(runs)
+from stiffness_book.sensitivity.ensemble import PREDICTORS
+
+verdict = claims.norm_tells_wrong_points(networks)
+right = survey.right(networks)
+right = right[right["condition"] != "random labels"]
+page.answer(texts.wrong_points(networks, verdict), verdict)
+
+# %% [markdown]
+# ## Wrong points by tenths
+#
+# The test points of each network in the order of a number, in ten equal parts, the smallest first: which share of them
+# is wrong? If the number tells nothing, the line is flat. The bands are 95 % intervals over shapes of networks.
+
+# %% tags=["hide-input"]
+drawn = {name: PREDICTORS[name] for name in ("norm", "margin", "stiffness_cosine")}
+page.show(charts.errors_by_decile(survey.by_decile(right, drawn), title="Share of wrong test points"),
+          "Figure 6", "The share of wrong test points in each tenth of them, by norm, margin and stiffness.")
+
+# %% [markdown]
+# ## What is measured
+#
+# - *Norm of the Jacobian*: of the class probabilities by the input, at the point.
+# - *Norm, over the softmax's*: the same, divided by the norm of the softmax's own Jacobian, that of the probabilities
+#   by the logits. It is roughly how much the logits move.
+# - *Margin*: the difference of the two largest logits. A small one is doubt.
+# - *Stiffness*: the mean sign, or cosine, of the inner products of the point's loss gradient with those of training
+#   images: *all*, or those with the *same label* as the point. The point's label is the predicted one; with the *true
+#   label* the number knows the answer, and is shown for comparison.
+#
+# The *area under the curve* is the probability that of a wrong and a right point the wrong one has the larger number
+# (the smaller margin, the smaller stiffness): 0.5 is chance, 1 is perfect. *At equal margin* counts only pairs
+# among ten points at a time that are neighbours by margin, so that doubt is nearly the same for both.
+
+# %% tags=["hide-input"]
+page.show(charts.estimates(survey.area_rows(right, PREDICTORS), "area under the curve", none=0.5,
+                           title="Telling the wrong points"),
+          "Chart 1", "Areas under the curve for each predictor, alone and at equal margin.")
+
+# %% tags=["hide-input"]
+page.say(texts.areas_under_the_curve(networks))
+
+# %% [markdown]
+# ## What was found
+
+# %% tags=["hide-input"]
+page.found(verdict)
+
+# %% [markdown]
+# ## The runs
+#
+# *Parameters*, near the top, contains this page's parameters. Each run trains several networks of one shape at once.
+
+# %% tags=["hide-input"]
+page.summary(store.provenance(runs))
