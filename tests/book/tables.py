@@ -7,6 +7,8 @@ import pandas as pd
 
 from stiffness.measures import between_classes, within_class
 from stiffness_book import harmonics, summaries
+from stiffness_book.sensitivity import survey
+from stiffness_book.sensitivity.ensemble import CONDITIONS, DRAWN, QUANTITIES
 from stiffness_book.table import neighbours_in
 
 STEPS = (0, 10, 100)
@@ -162,4 +164,23 @@ def ordered(between_at, neighbours_at, *, losses=(2.3, 0.5, 0.1), orders=("shuff
                      for of in orders for kind in ("sign", "cosine")}}
         rows += [run | {"quantity": quantity, "value": value} for quantity, value in values.items()]
         rows += [run | {"quantity": "validation_accuracy_of_class", "class_a": c, "value": c / 4} for c in range(4)]
+    return pd.DataFrame(rows)
+
+
+def trained_networks(gap=lambda row: 0.1, norm=lambda row: 1.0, area=lambda quantity: 0.8, *, right=True, datasets="ab",
+                     widths=(8, 24, 64, 160)):
+    """A table of trained networks as from `survey.networks`. gap, norm: of a network's settings, a dictionary; area:
+    of an area under the curve, by name. right: whether they have every training label right."""
+    ways = [("relu", "mini"), ("relu", "full"), ("hard_tanh", "mini")]
+    rows = []
+    for dataset, depth, width, (activation, batch), rate, condition in itertools.product(
+            datasets, (1, 3), widths, ways, (0.1, 0.01), CONDITIONS):
+        row = {"dataset": dataset, "width": width, "depth": depth, "activation": activation, "optimizer": "adam",
+               "batch": batch, "learning_rate": rate, "condition": condition, "seed": 0, "moment": "end"}
+        row |= {"gap": gap(row), "jacobian_norm": norm(row), "train_accuracy": 1.0 if right else 0.5}
+        row |= {"transitions": 10 * row["jacobian_norm"] if activation == "relu" else np.nan}
+        row |= {measure: -row["gap"] / 2 for measure in survey.MEASURES if "class" in measure}
+        row |= {name: area(name) for name in QUANTITIES if name.startswith("auc")}
+        row |= {f"error_by_{name} {tenth}": tenth / 20 for name in DRAWN for tenth in range(10)}
+        rows.append(row)
     return pd.DataFrame(rows)

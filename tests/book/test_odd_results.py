@@ -28,10 +28,12 @@ from tables import (
     super_classes,
     sweep,
     table,
+    trained_networks,
 )
 
 from stiffness_book import blocks, charts, harmonics, summaries
 from stiffness_book.charts import look
+from stiffness_book.sensitivity import survey
 from stiffness_book.table import REGIMES
 
 NAMES = ["cnn-1", "cnn-2", "fc-1", "fc-2"]
@@ -125,6 +127,24 @@ def class_accuracies():
     return of_orders("validation_accuracy_of_class")
 
 
+def pairs_of_networks():
+    return survey.pairs(trained_networks(norm=lambda row: row["width"] * (2.0 + (row["condition"] == "random labels"))),
+                        "labels")
+
+
+def area_rows():
+    return survey.area_rows(trained_networks(norm=lambda row: row["width"]), {"norm": "norm", "margin": "margin"})
+
+
+def decile_rows():
+    return survey.by_decile(trained_networks(), {"norm": "norm", "margin": "margin"})
+
+
+def width_rows():
+    return survey.by_width(trained_networks(lambda row: 1 / row["width"] + row["learning_rate"],
+                                            lambda row: 1 / row["width"] + row["learning_rate"]))
+
+
 # each chart: its rows, the column whose numbers are drawn, and the chart of the rows
 CHARTS = {
     "stiffness_evolution": (run, "value", lambda rows: charts.stiffness_evolution(rows, title="t", mark=(10, "onset"))),
@@ -165,6 +185,13 @@ CHARTS = {
         rows, 20, "stiffness", title="t", bounds=(-1, 1))),
     "class_accuracies": (class_accuracies, "value", lambda rows: charts.class_accuracies(
         rows, 20, [*"abcd"], title="t")),
+    "gap_scatter": (lambda: trained_networks(norm=lambda row: float(row["width"])), "jacobian_norm",
+                    lambda rows: charts.gap_scatter(rows, {"within_class_sign": "stiffness"}, title="t")),
+    "factor_pairs": (pairs_of_networks, ["jacobian_norm_one", "gap_one", "transitions_one"],
+                     lambda rows: charts.factor_pairs({"labels": rows}, {"labels": ("one", "other")}, title="t")),
+    "size_curves": (width_rows, ["mean", "low", "high"], lambda rows: charts.size_curves(rows, title="t")),
+    "estimates": (area_rows, ["mean", "low", "high"], lambda rows: charts.estimates(rows, "an area", title="t")),
+    "errors_by_decile": (decile_rows, ["mean", "low", "high"], lambda rows: charts.errors_by_decile(rows, title="t")),
 }
 each_chart = pytest.mark.parametrize("name", CHARTS)
 UNKNOWN_IS_ITS_OWN = {"domain_sizes_against_rate"}  # where an infinite size is a finding, drawn as a triangle

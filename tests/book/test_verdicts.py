@@ -17,6 +17,7 @@ from tables import (
     super_classes,
     sweep,
     table,
+    trained_networks,
     with_losses,
 )
 
@@ -198,6 +199,34 @@ RULES = {  # rule: (untrained, constant, noise, reverse, ideal)
             lambda: runs((1, 1, 1), (-0.5,) * 3, UNTRAINED), lambda: runs((0.5,) * 3, (0.5,) * 3), noise,
             lambda: runs((1, 0.5, 0.9), (0, 0.1, 0.6)), lambda: runs((1, 0.9, 0.3), (0, 0.5, 0.1))),
 }
+def factors(times):
+    """The norm of a network whose factors multiply it by so much each, as the paper has it."""
+    def norm(row):
+        raised = (row["condition"] == "random labels") + (row["batch"] == "full") + (row["activation"] == "hard_tanh")
+        return times ** (raised - (row["condition"] == "translated")) * (1 + row["width"] / 1e4)
+    return norm
+
+
+def same(area):
+    return lambda _: area
+
+
+RULES |= {
+    "N2": (claims.norm_correlates_with_gap, lambda: trained_networks(right=False), trained_networks,
+           lambda rng: trained_networks(lambda _: rng.normal(), lambda _: rng.exponential()),
+           lambda: trained_networks(lambda row: 1 / row["width"], lambda row: row["width"]),
+           lambda: trained_networks(lambda row: 1 / row["width"], lambda row: 2 / row["width"])),
+    "N3": (claims.factors_change_the_norm, lambda: trained_networks(right=False), trained_networks,
+           lambda rng: trained_networks(norm=lambda _: rng.exponential()),
+           lambda: trained_networks(norm=factors(1 / 2)), lambda: trained_networks(norm=factors(2))),
+    "N4": (claims.norm_tells_wrong_points, lambda: trained_networks(right=False),
+           lambda: trained_networks(area=same(0.5)), lambda rng: trained_networks(area=lambda _: rng.normal(0.5, 0.1)),
+           lambda: trained_networks(area=same(0.3)), lambda: trained_networks(area=same(0.7))),
+    "N5": (claims.larger_networks_are_better, lambda: trained_networks(right=False), trained_networks,
+           lambda rng: trained_networks(lambda _: rng.normal(), lambda _: rng.exponential()),
+           lambda: trained_networks(lambda row: row["width"], lambda row: row["width"]),
+           lambda: trained_networks(lambda row: 1 / row["width"], lambda row: 1 / row["width"])),
+}
 RULES["C8b"] = (claims.layer_domains_grow_with_rate, *RULES["C8a"][1:])
 
 
@@ -250,7 +279,7 @@ def test_the_reverse_is_not_reproduced(name):
     judge, *_, reverse, _ = RULES[name]
     judged = judge(reverse())
     assert judged.verdict not in ("reproduced", "answered"), judged.measured
-    if name in ("C6", "C8a", "C8b", "C14"):
+    if name in ("C6", "C8a", "C8b", "C14", "N2", "N3", "N4", "N5"):
         assert judged.verdict == "opposite" or "reverse" in judged.measured
 
 

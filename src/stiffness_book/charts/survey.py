@@ -94,18 +94,18 @@ def factor_pairs(pairs, factors, *, title):
     is a pair, the first one's number against the other's; on the diagonal both are alike.
     """
     what = "Scatter plots of pairs of networks that differ in one thing"
-    if not any(len(rows) for rows in pairs.values()):
-        return no_data(title, what)
-    panels, told, notes = [], [], []
+    panels, told, hidden = [], [], 0
     for factor, rows in pairs.items():
         one, other = factors[factor]
-        for column, words in COLUMNS.items():
+        for column, words in COLUMNS.items() if len(rows) else ():
             both = rows[["dataset", "width", "depth", f"{column}_one", f"{column}_other"]]
             both = both.set_axis(["dataset", "width", "depth", "one", "other"], axis=1)
             positive = column != "gap"
-            both = both[np.isfinite(both[["one", "other"]].astype(float)).all(axis=1)]
-            if positive:
-                both = both[(both[["one", "other"]] > 0).all(axis=1)]
+            both = both[both[["one", "other"]].notna().all(axis=1)]
+            drawn = np.isfinite(both[["one", "other"]].astype(float)).all(axis=1)
+            drawn &= (both[["one", "other"]] > 0).all(axis=1) if positive else True
+            hidden += int((~drawn).sum())
+            both = both[drawn]
             if both.empty:
                 panels.append(alt.Chart(alt.InlineData(values=[{}])).mark_text(text="not measured", color=GREY)
                               .properties(width=PAIR_PANEL, height=PAIR_PANEL, title=alt.Title(words, fontSize=13)))
@@ -130,6 +130,9 @@ def factor_pairs(pairs, factors, *, title):
             ).properties(width=PAIR_PANEL, height=PAIR_PANEL, title=alt.Title(words, fontSize=13)))
             share = (both["one"] > both["other"]).mean()
             told.append(f"{words}, {one} against {other}: higher in {share:.0%} of {len(both)} pairs.")
+    notes = [f"not drawn: {hidden:,} pairs with an infinite, 0 or negative value"] if hidden else []
+    if not told:
+        return no_data(title, what, notes=notes)
     return alt.concat(*panels, columns=3, spacing=14).properties(
         title=with_notes(title, notes), description=sentences(f"{what}. " + " ".join(told), notes))
 
@@ -140,8 +143,9 @@ def size_curves(rows, *, title):
     rows: dataset, width, quantity (gap or jacobian_norm), mean, low, high, seeds: the number of networks.
     """
     what = "Lines of the generalisation gap and of the norm of the Jacobian against the width"
+    rows, notes = _whole(rows)
     if rows.empty:
-        return no_data(title, what)
+        return no_data(title, what, notes=notes)
     panels, told = [], []
     for quantity, words in (("gap", "generalisation gap"), ("jacobian_norm", "norm of the Jacobian")):
         own = rows[rows["quantity"] == quantity].round({"mean": 4, "low": 4, "high": 4})
@@ -160,7 +164,7 @@ def size_curves(rows, *, title):
                  f"{or_unknown(line['mean'].iloc[-1], '.3f')} at {line['width'].iloc[-1]}."
                  for name, line in own.sort_values("width").groupby("dataset", sort=False)]
     return alt.concat(*panels, columns=2, spacing=16).properties(
-        title=title, description=f"{what}. " + " ".join(told))
+        title=with_notes(title, notes), description=sentences(f"{what}. " + " ".join(told), notes))
 
 
 def estimates(rows, x, *, title, none=0.0, form=".2f"):
@@ -201,8 +205,9 @@ def errors_by_decile(rows, *, title):
     rows: dataset, name, decile from 1, mean, low, high, seeds: the number of networks.
     """
     what = "Lines of the share of wrong test points against the tenth of points"
+    rows, notes = _whole(rows)
     if rows.empty:
-        return no_data(title, what)
+        return no_data(title, what, notes=notes)
     rows = rows.round({"mean": 3, "low": 3, "high": 3})
     order = list(dict.fromkeys(rows["name"]))
     panels, told = [], []
@@ -221,4 +226,12 @@ def errors_by_decile(rows, *, title):
                  f"{or_unknown(line['mean'].iloc[-1], '.2f')} in the last."
                  for name, line in own.sort_values("decile").groupby("name", sort=False)]
     return alt.concat(*panels, columns=2, spacing=16).properties(
-        title=title, description=f"{what}. " + " ".join(told))
+        title=with_notes(title, notes), description=sentences(f"{what}. " + " ".join(told), notes))
+
+
+def _whole(rows):
+    """The rows with a finite mean, and the notes of `drawable`."""
+    if rows.empty:
+        return rows, []
+    rows, notes = drawable(rows, column="mean")
+    return rows[rows["mean"].notna()], notes

@@ -1,0 +1,159 @@
+"""What the pages on many trained networks compute, against the definitions written out plainly, and what they say."""
+
+import itertools
+
+import numpy as np
+import pytest
+from scipy.stats import kendalltau, sem
+from tables import trained_networks
+
+from stiffness_book import claims, sweep, texts
+from stiffness_book.sensitivity import survey
+from stiffness_book.sensitivity.ensemble import CONDITIONS, Ensemble
+
+
+def noisy(seed=0):
+    rng = np.random.default_rng(seed)
+    return trained_networks(lambda row: 0.1 + 0.7 * (row["condition"] == "random labels") + rng.normal(0, 0.02),
+                            lambda row: 10 / row["width"] * rng.lognormal(0, 0.3))
+
+
+def test_the_published_survey_has_over_a_thousand_networks_that_differ():
+    runs = survey.ensembles(datasets=["mnist", "cifar10", "fashion_mnist"], widths=[4, 400, 12, 40, 120], depths=[1, 3],
+                            seeds=1)
+    assert sum(len(run.members) for run in runs) == 1080 and len({run.address for run in runs}) == len(runs) == 180
+    assert {run.layers[1] for run in runs} >= {(4,), (400, 400, 400)}
+    assert {run.optimizer for run in runs} == {"adam", "momentum", "sgd"}
+    assert {run.size_of_batch for run in runs} == {50, 1000}
+
+
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory):
+    runs = [Ensemble(dataset="digits", network=network, learning_rates=(0.02, 0.01), train_size=100, steps=150,
+                     check_every=50, probe_size=20, points=20, paths=2, batch_size=batch)
+            for network in ("fc-16", "fc-32") for batch in (25, None)]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("STIFFNESS_RESULTS", str(tmp_path_factory.mktemp("results")))
+        yield runs, survey.networks(runs), sweep.table_of(runs, "address")
+
+
+def test_a_row_for_each_network_and_moment(measured):
+    runs, networks, table = measured
+    ends = networks[networks["moment"] == "end"]
+    assert len(ends) == 4 * 6 and set(ends["condition"]) == set(CONDITIONS)
+    assert set(ends["batch"]) == {"mini", "full"} and set(ends["width"]) == {16, 32}
+    for _, row in networks.iterrows():
+        run = next(run for run in runs if run.address == row["address"])
+        assert run.members[row["member"]] == (row["learning_rate"], row["condition"])
+        own = table[(table["address"] == row["address"]) & (table["member"] == row["member"])
+                    & (table["moment"] == row["moment"])]
+        value = own.set_index("quantity")["value"]
+        assert row["jacobian_norm"] == value["jacobian_norm"]
+        assert row["gap"] == pytest.approx(value["train_accuracy"] - value["test_accuracy"])
+        tenth = own[(own["quantity"] == "error_by_margin") & (own["decile"] == 3)]["value"].item()
+        assert row["error_by_margin 3"] == tenth
+
+
+def test_pairs_differ_in_one_thing():
+    found = noisy()
+    for factor, (setting, one, other) in survey.FACTORS.items():
+        both = survey.pairs(found, factor)
+        expected = [(a.Index, b.Index) for a, b in itertools.product(found.itertuples(), repeat=2)
+                    if (getattr(a, setting), getattr(b, setting)) == (one, other)
+                    and all(getattr(a, name) == getattr(b, name) for name in survey.SETTINGS if name != setting)
+                    and (setting == "condition" or a.condition != "translated")]
+        assert len(both) == len(expected) > 0
+        norms = sorted((found.loc[a, "jacobian_norm"], found.loc[b, "jacobian_norm"]) for a, b in expected)
+        assert sorted(zip(both["jacobian_norm_one"], both["jacobian_norm_other"])) == norms
+
+
+def test_pairs_have_every_training_label_right_or_almost_where_images_move():
+    found = noisy()
+    translated = found["condition"] == "translated"
+    almost = found.assign(train_accuracy=np.where(translated, 0.96, 1.0))
+    assert len(survey.pairs(almost, "augmentation")) == len(survey.pairs(found, "augmentation"))
+    assert survey.pairs(almost.assign(train_accuracy=np.where(translated, 1.0, 0.96)), "augmentation").empty
+    assert len(survey.right(almost)) == (~translated).sum()
+
+
+def test_correlations_are_kendalls_and_errors_know_of_shapes():
+    found = noisy()[lambda rows: rows["dataset"] == "a"]
+    tau, error, shapes = survey.correlation(found, "jacobian_norm")
+    assert tau == pytest.approx(kendalltau(found["jacobian_norm"], found["gap"]).statistic) and shapes == 8
+    # copies of a network in every shape tell nothing new
+    copied = survey.correlation(found.loc[found.index.repeat(4)], "jacobian_norm")
+    assert copied[0] == pytest.approx(tau, abs=0.05) and copied[1] == pytest.approx(error, rel=0.35)
+    missing = survey.correlation(found, "transitions")
+    relu = found[found["activation"] == "relu"]
+    assert missing[0] == pytest.approx(kendalltau(relu["transitions"], relu["gap"]).statistic)
+    assert np.isnan(survey.correlation(found[:3], "jacobian_norm")[0])
+
+
+def test_correlations_among_alike_networks():
+    found = noisy()[lambda rows: rows["dataset"] == "a"]
+    tau, error, shapes = survey.correlation_within(found, "jacobian_norm")
+    by_shape = [np.mean([kendalltau(rows["jacobian_norm"], rows["gap"]).statistic
+                         for _, rows in shape.groupby("condition")]) for _, shape in found.groupby(["width", "depth"])]
+    assert (tau, error, shapes) == pytest.approx((np.mean(by_shape), sem(by_shape), 8))
+
+
+def test_a_paradox_of_simpsons_is_told():
+    # random labels raise both; among alike networks the gap falls where the norm rises
+    found = trained_networks(lambda row: 0.8 * (row["condition"] == "random labels") + row["learning_rate"]
+                             + 0.01 * (row["batch"] == "full") + 0.002 * (row["activation"] == "relu"),
+                             lambda row: 10 ** (row["condition"] == "random labels") - row["learning_rate"]
+                             - 0.01 * (row["batch"] == "full") - 0.002 * (row["activation"] == "relu"))
+    found = found[found["condition"] != "translated"]
+    rows = survey.correlation_rows(found, {"jacobian_norm": "norm"}).set_index(["dataset", "kind"])["mean"]
+    assert rows["a", "all"] > 0 and rows["a", "without random labels"] < -0.9 > rows["a", "alike in shape and labels"]
+    said = texts.changes_with_the_stratum(found, "jacobian_norm")
+    assert said.count("−1.00") == 4 and "(a); " in said
+
+
+def test_what_is_explained_is_judged_on_other_shapes():
+    rng = np.random.default_rng(1)
+    found = noisy().assign(within_class_sign=lambda rows: -np.log(rows["gap"]),
+                           between_classes_sign=rng.normal(size=288))
+    found = found[found["dataset"] == "a"]
+    assert survey.explained(found, ["within_class_sign"]) > 0.95
+    assert survey.explained(found, ["between_classes_sign"]) < 0.05
+    added = survey.additions(found[found["activation"] == "relu"]).set_index(["name", "kind"])
+    assert added.loc[("all", "alone"), "mean"] > 0.9
+    assert added.loc[("stiffness of test pairs", "alone"), "mean"] > added.loc[("transitions", "alone"), "mean"] + 0.3
+    assert survey.additions(found[found["activation"] == "hard_tanh"]).empty  # which have no transitions
+    assert "adds" in texts.what_each_adds(survey.additions(found)) or "clearly" in texts.what_each_adds(
+        survey.additions(found))
+
+
+def test_sizes():
+    found = trained_networks(lambda row: 1 / row["width"], lambda row: row["width"])
+    assert set(survey.size_correlations(found, "gap")) == {-1.0} and set(survey.size_correlations(
+        found, "jacobian_norm")) == {1.0}
+    assert survey.size_correlations(found[found["width"] < 30], "gap").empty
+    curves = survey.by_width(found)
+    at = curves[(curves["dataset"] == "a") & (curves["width"] == 8) & (curves["quantity"] == "gap")]
+    assert at["mean"].item() == pytest.approx(1 / 8) and at["seeds"].item() == 2 * 3 * 2 * 3
+
+
+def cells(table):
+    return [[cell.strip() for cell in row.strip("|").split("|")] for row in table.splitlines()[2:]]
+
+
+def test_what_the_pages_say():
+    found = trained_networks(lambda row: 1 / row["width"], lambda row: 2 / row["width"])
+    said = texts.norm_and_gap(found, claims.norm_correlates_with_gap(found))
+    assert "It does: over 288 networks" in said and "+1.00 over all of them, +1.00 without random labels (a)" in said
+    assert cells(texts.networks_trained(found))[0] == ["a", "true labels", "48", "48", "0.01 to 0.12", "0.013 to 0.25"]
+    assert cells(texts.correlations_by_stratum(found, {"jacobian_norm": "norm"}))[0][:3] == ["a", "norm", "+1.00"]
+    assert "−1.00 of width and gap, −1.00 of width and norm (a)" in texts.sizes_and_sensitivity(found)
+    sided = cells(texts.sides_of_the_diagonal(found))
+    assert sided[0][:4] == ["random labels / true labels", "a", "48", "0.0\N{NO-BREAK SPACE}%"]
+    factors = texts.factors_and_norm(found, claims.factors_change_the_norm(found))
+    assert "a and b in this order: random labels against true labels ×1.00, ×1.00" in factors
+    wrong = texts.wrong_points(found, claims.norm_tells_wrong_points(found))
+    assert "with probability 0.80, the smaller margin 0.80" in wrong and "4 of 4 parts" in wrong
+    assert cells(texts.areas_under_the_curve(found))[0][:2] == ["norm of the Jacobian", "0.80"]
+    better = texts.which_predicts_better(found)
+    assert "the norm +1.00, and of the kinds of stiffness the one within classes, sign most, −1.00 (a)" in better
+    cost = texts.cost_of_two_views({"seconds": {"net": {"norm of the Jacobian": [1, 2, 3], "transitions": [4, 4, 5]}}})
+    assert cells(cost)[1] == ["net", "transitions", "4.000", "4.000 to 5.000", "2.00"]
