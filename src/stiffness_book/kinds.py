@@ -6,6 +6,7 @@ from importlib import import_module
 
 from stiffness_book import table
 from stiffness_book.experiment import Experiment
+from stiffness_book.sensitivity import input_space
 from stiffness_book.settings import Settings
 
 
@@ -21,6 +22,7 @@ class Kind:
 
 KINDS = {kind.settings.KIND: kind for kind in (
     Kind(Experiment, table.check, "stiffness_book.training"),
+    Kind(input_space.InputSpace, input_space.check, "stiffness_book.sensitivity.input_space_training"),
 )}
 
 
