@@ -18,21 +18,25 @@ from stiffness_book.charts.curves import (
     stiffness_evolution,
 )
 from stiffness_book.charts.distance import stiffness_against_distance
+from stiffness_book.charts.ellipses import along_ellipses, factor_points, round_an_ellipse
 from stiffness_book.charts.harmonics import domain_sizes_against_scale, stiffness_against_angle
 from stiffness_book.charts.learning_rate import domain_sizes_against_rate, stiffness_against_rate
 from stiffness_book.charts.matrices import in_words, matrices_beside, matrix_orders, matrix_panels, matrix_slider
 from stiffness_book.charts.moving import moving_matrix
 from stiffness_book.charts.orders import class_accuracies, within_passes
 from stiffness_book.charts.points import network_difference_points, network_stiffness_points, probe_error_curves
+from stiffness_book.charts.regions import region_pictures, regions_by_distance
 
 __all__ = [
     "agreement_evolution",
+    "along_ellipses",
     "arithmetic_evolution",
     "block_evolution",
     "class_accuracies",
     "domain_evolution",
     "domain_sizes_against_rate",
     "domain_sizes_against_scale",
+    "factor_points",
     "in_words",
     "labelled_evolution",
     "loss_evolution",
@@ -47,6 +51,9 @@ __all__ = [
     "precision_evolution",
     "probe_error_curves",
     "regime_evolution",
+    "region_pictures",
+    "regions_by_distance",
+    "round_an_ellipse",
     "stiffness_against_angle",
     "stiffness_against_distance",
     "stiffness_against_rate",

@@ -22,6 +22,7 @@ from stiffness_book.claims.future_work import (
     order_leaves_its_mark,
     super_classes_appear_and_fade,
 )
+from stiffness_book.claims.novak import low_near_the_data, regions_grow_sparser
 from stiffness_book.claims.parts import SMALL, outcomes
 from stiffness_book.claims.registry import CLAIMS, claim, in_order, in_words, picture, scorecard
 
@@ -38,6 +39,7 @@ __all__ = [
     "in_words",
     "layer_domains_grow_with_rate",
     "locality_stiffens",
+    "low_near_the_data",
     "near_pairs_are_stiff",
     "order_leaves_its_mark",
     "outcomes",
@@ -47,6 +49,7 @@ __all__ = [
     "picture",
     "probe_images_suffice",
     "regimes_behave_alike",
+    "regions_grow_sparser",
     "scorecard",
     "super_class_blocks",
     "super_classes_appear_and_fade",

@@ -34,7 +34,7 @@ class InputSpace(Settings):
 
     triples: ellipses of each kind, and their three points. angles: on an ellipse, at which the norms are measured.
     grid: cells along each side of the picture of the plane through three training examples of different classes; 0 for
-    none. With a picture the pixels of one ellipse of each kind are stored too.
+    none.
     """
 
     KIND: ClassVar[str] = "input space"
@@ -195,7 +195,7 @@ QUANTITIES = {
         f"{measure} in inference mode, on {'the' if split == 'validation' else 'all'} {split} examples", bounds)
        for split in ("train", "validation") for measure, bounds in (("loss", (0, inf)), ("accuracy", (0, 1)))},
     "input": Quantity("number of the input, by its row and its columns with their channels, at a point of the first "
-                      "ellipse", (-inf, inf), ("path", "corner", "row", "column"), fixed=True, picture=True),
+                      "ellipse", (-inf, inf), ("path", "corner", "row", "column"), fixed=True),
     "shade": Quantity(f"one of {SHADES} for each linear region of the plane: neighbours mostly have others",
                       (0, SHADES - 1), ("row", "column"), picture=True),
     "class": Quantity("the likeliest class in a cell of the plane", (0, inf), ("row", "column"), picture=True),

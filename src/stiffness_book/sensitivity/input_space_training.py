@@ -106,10 +106,9 @@ class Measurement:
                 rows.append({"quantity": "length", "path": path, "triple": triple, "value": length})
         rows += [{"quantity": "label", "path": path, "triple": triple, "corner": corner, "value": label}
                  for path, labels in self.labels.items() for (triple, corner), label in np.ndenumerate(labels)]
-        if self.run.grid:
-            rows += [{"quantity": "input", "path": path, "corner": corner, "row": row, "column": column, "value": value}
-                     for path, of_path in self.points.items()
-                     for (corner, row, column), value in np.ndenumerate(of_path[0].reshape(3, of_path.shape[2], -1))]
+        rows += [{"quantity": "input", "path": path, "corner": corner, "row": row, "column": column, "value": value}
+                 for path, of_path in self.points.items()
+                 for (corner, row, column), value in np.ndenumerate(of_path[0].reshape(3, of_path.shape[2], -1))]
         return [{"step": 0, **row} for row in rows]
 
     def rows(self, step):
