@@ -14,8 +14,8 @@
 # # Are networks less sensitive near the data?
 #
 # **What this page shows.** Stiffness asks how a network's loss moves with its weights. Novak and colleagues
-# {cite}`novak2018` ask how its output moves with its *input*, and find that trained networks are less sensitive near the
-# training data than away from it (N1). Their Figures 1 and 2 go round ellipses in input space: through random points,
+# {cite}`novak2018` ask how its output moves with its *input*, and find that trained networks are less sensitive near
+# the training data than away from it (N1). Their Figure 2 goes round ellipses in input space: through random points,
 # through three training images of different classes, and through three of one class.
 
 # %% tags=["parameters", "hide-input"] mystnb={"code_prompt_show": "Parameters", "code_prompt_hide": "Parameters"}
@@ -90,12 +90,12 @@ page.show(charts.along_ellipses(near_data.bands(table, "transitions"), "transiti
 # %% [markdown]
 # ## What is measured
 #
-# The ellipse through the points $x_1, x_2, x_3$ is $z(t) = c + u \cos t + v \sin t$, with the centre
-# $c = (x_1 + x_2 + x_3) / 3$, $u = (x_1 - 2 x_2 + x_3) / 3$ and $v = (x_1 - x_3) / \sqrt 3$. It passes them at the angles
-# $\pi/3$, $\pi$ and $5\pi/3$. At each place the [Jacobian norm](../book/theory.md#sensitivity-to-the-input) says how far
-# the class probabilities move for a small change of the input. The number of units that change, counted at a twelfth of
-# the distance between two places, is divided by the angle in radians, as the paper's figure appears to do. Random points
-# are noise with the mean and the variance of the images, pixel by pixel.
+# The ellipse through the points $x_1, x_2, x_3$ is $z(t) = c + u \cos t + v \sin t$, with the centre $c = (x_1 + x_2 +
+# x_3) / 3$, $u = (x_1 - 2 x_2 + x_3) / 3$ and $v = (x_1 - x_3) / \sqrt 3$. It passes them at the angles $\pi/3$, $\pi$
+# and $5\pi/3$. At each place the [Jacobian norm](../book/theory.md#sensitivity-to-the-input) says how far the class
+# probabilities move for a small change of the input. The number of units that change, counted at a twelfth of the
+# distance between two places, is divided by the angle in radians; in what unit the paper's figure counts is not known
+# here. Random points are noise with the mean and the variance of the images, pixel by pixel.
 #
 # The paper's network, its training and the scale of its inputs are not known here, so the levels of this book cannot be
 # expected to be its levels. What can be compared is how they change along an ellipse. Inputs here have zero mean and

@@ -53,9 +53,9 @@ page.answer(texts.sparser_regions(table), verdict)
 # %% [markdown]
 # ## The plane through three training images
 #
-# Each patch of one shade is a linear region, each hue the class that the network gives. Zoom in on an image, and compare
-# the size of the patches around it with those elsewhere. The network drawn here is narrower than the one that is judged,
-# as the regions of the latter would be finer than the picture.
+# Each patch of one shade is a linear region, each hue the class that the network gives. Zoom in on an image, and
+# compare the size of the patches around it with those elsewhere. The network drawn here is narrower than the one that
+# is judged, as the regions of the latter would be finer than the picture.
 
 # %% tags=["hide-input"]
 classes = provenance["class_names"].iloc[0]
@@ -81,10 +81,10 @@ page.show(charts.regions_by_distance(near_data.around(table),
 # ## What is measured
 #
 # A linear region is told by its code: for each ReLU unit whether it is on. The picture has a cell for each point of a
-# grid; cells with one code have one shade. The count goes along rays: from each of the three points, eight directions in
-# their plane, up to 0.6 of the mean distance to the other two. Each unit that switches on or off between two steps is
-# one boundary crossed; steps are a tenth of the distance between the points of the curves. The dimension of a line is
-# low, but every boundary is a sheet that a line crosses, so where a line crosses fewer of them, regions are larger.
+# grid; cells with one code have one shade. The count goes along rays: from each of the three points, eight directions
+# in their plane, up to 0.6 of the mean distance to the other two. Each unit that switches on or off between two steps
+# is one boundary crossed; steps are a tenth of the distance between the points of the curves. The dimension of a line
+# is low, but every boundary is a sheet that a line crosses, so where a line crosses fewer of them, regions are larger.
 #
 # There are planes through three images of different classes, through three of one class, and through random points,
 # which are noise with the mean and the variance of the images. The paper's network and training are not known here; the
@@ -101,8 +101,8 @@ page.say(texts.reached_accuracies(tables))
 page.say(texts.densities_near_and_far(tables))
 
 # %% [markdown]
-# Boundaries per unit of length. Near is up to 0.1 of the distance between the points, far is 0.4 to 0.6. The changes are
-# factors, with 95 % intervals over runs.
+# Boundaries per unit of length. Near is up to 0.1 of the distance between the points, far is 0.4 to 0.6. The changes
+# are factors, with 95 % intervals over runs.
 #
 # ## What was found
 

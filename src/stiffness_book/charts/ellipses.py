@@ -83,10 +83,11 @@ def along_ellipses(bands, measure, *, title, paper=None):
             told.append(f"{path.capitalize()}, {moment}: {or_unknown(at, '.3g')} at the points, "
                         f"{or_unknown(between, '.3g')} between them.")
     if len(theirs):
-        notes = [*notes, "grey: about the levels in the paper’s Figure 2, of another network"]
+        notes = [*notes, "grey: about the levels in the paper’s Figure 2"]
     notes = [*notes, "lines: medians; bands: 80 % of the ellipses"]
-    return alt.concat(*panels, columns=2).properties(
-        title=with_notes(title, notes), description=sentences(f"{what}. " + " ".join(told), notes))
+    return alt.concat(*panels, columns=2, spacing=12).properties(
+        title=with_notes(title, notes), usermeta={"narrow": {"size": PHONE, "columns": 1}},
+        description=sentences(f"{what}. " + " ".join(told), notes))
 
 
 def round_an_ellipse(points, curves, names, *, title):
@@ -107,11 +108,12 @@ def round_an_ellipse(points, curves, names, *, title):
     kind = alt.param(name="kind", value=paths[min(1, len(paths) - 1)],
                      bind=alt.binding_radio(options=paths, name="points "))
     cursor = alt.selection_point(name="at", fields=["angle"], nearest=True, on=DRAGGED, clear=False, toggle=False,
-                                 value=[{"angle": 0}],
+                                 value=[{"angle": CORNERS[0]}],
                                  bind=alt.binding_range(min=0, max=float(angles[-1]), step=step, name="angle "))
     scale, ticks = logarithmic(places[["norm", "before"]])
     base = alt.Chart(places).transform_filter("datum.path == kind")
-    here = base.transform_filter("datum.angle == (isValid(at_angle) ? at_angle : 0)")
+    cursor_angle = f"(isValid(at_angle) ? at_angle : {CORNERS[0]})"
+    here = base.transform_filter(f"datum.angle == {cursor_angle}")
     corners = base.transform_filter(alt.FieldOneOfPredicate("angle", list(CORNERS)))
     reach = float(f"{1.1 * np.abs(places[['x', 'y']]).max(axis=None):.3g}")
     square = {"scale": alt.Scale(domain=[-reach, reach], nice=False), "axis": None}
@@ -145,7 +147,8 @@ def round_an_ellipse(points, curves, names, *, title):
     pixels = pd.concat([_pixels(points[path]).assign(path=path) for path in paths])
     rows, columns = points[paths[0]].shape[1:]
     low, high = np.quantile(pixels[["one", "two", "three"]], [0.005, 0.995])
-    turn = "(isValid(at_angle) ? at_angle : 0) * PI / 180"
+    turn = f"{cursor_angle} * PI / 180"
+    side = max(1, PANEL // columns)  # of a pixel: whole, or seams would show
     image = alt.Chart(pixels).transform_filter("datum.path == kind").transform_calculate(
         value=f"(datum.one + datum.two + datum.three) / 3 + (datum.one - 2 * datum.two + datum.three) / 3 * cos({turn})"
               f" + (datum.one - datum.three) / sqrt(3) * sin({turn})",
@@ -153,12 +156,12 @@ def round_an_ellipse(points, curves, names, *, title):
         alt.X("column:O", axis=None, scale=alt.Scale(padding=0)), alt.Y("row:O", axis=None, scale=alt.Scale(padding=0)),
         alt.Color("value:Q", legend=None, scale=alt.Scale(
             scheme="greys", domain=[float(high), float(low)], clamp=True)),
-    ).properties(width=PANEL, height=round(PANEL * rows / columns), title="the input at the cursor")
+    ).properties(width=side * columns, height=side * rows, title="the input at the cursor")
     told = [f"{path.capitalize()} ({names[path]}): from {own['norm'].min():.2g} to {own['norm'].max():.2g} along the "
             f"ellipse, {_at_corners(own):.2g} at the points." for path in paths
             for own in [places[places["path"] == path]]]
     return alt.concat(ring, image, curve, columns=2).resolve_scale(color="independent").add_params(kind).properties(
-        title=with_notes(title, ["drag along the ellipse or the curve, or use the slider"]),
+        title=with_notes(title, ["drag along the ellipse or the curve,", "or use the slider"]),
         usermeta={"narrow": {"size": PHONE, "columns": 1}},
         description=f"{what}; the colour and a curve show the Jacobian norm after training. {' '.join(told)}")
 

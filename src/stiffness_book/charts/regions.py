@@ -8,8 +8,8 @@ import altair as alt
 import numpy as np
 import pandas as pd
 
+from stiffness_book.charts.ellipses import PHONE
 from stiffness_book.charts.look import CURVES
-from stiffness_book.charts.parts import EXTENT as ROOM
 from stiffness_book.charts.parts import (
     LINE_SYMBOL,
     PANEL,
@@ -70,7 +70,7 @@ def region_pictures(pictures, corners, names, *, title):
         ).properties(width=PANEL, height=PANEL, title=moment, name=f"plane_{number}"))
     told = ", ".join(f"example {number} is {name}" for number, name in enumerate(names, start=1))
     return alt.hconcat(*panels).resolve_scale(x="shared", y="shared").add_params(look, zoom).properties(
-        title=with_notes(title, ["a patch of one shade is a linear region; black: where the class changes"]),
+        title=with_notes(title, ["one shade: a linear region;", "black: where the class changes"]),
         description=f"{what}, before and after training; hues are classes, and black lines are the boundaries between "
                     f"them. Sliders magnify the surroundings of each example. The {told}.")
 
@@ -120,7 +120,7 @@ def regions_by_distance(around, *, title):
     rows = rounded(over_seeds(around, ["moment", "path", "distance"], bounds=(0, np.inf)))
     top = float(f"{1.05 * np.nanmax(rows[['mean', 'high']]):.3g}")
     y = {"title": "changes per unit of length", "scale": alt.Scale(domain=[0, top], nice=False),
-         "axis": alt.Axis(grid=False, tickCount=6, minExtent=ROOM)}
+         "axis": alt.Axis(grid=False, tickCount=6)}
     x = alt.X("distance:Q", title="distance, over that between the points",
               scale=alt.Scale(domain=[0, 0.6], nice=False), axis=alt.Axis(grid=False, **ticks_at([0, 0.2, 0.4, 0.6])))
     panels, told = [], []
@@ -138,5 +138,6 @@ def regions_by_distance(around, *, title):
             if len(line):
                 told.append(f"{path.capitalize()}, {moment}: {or_unknown(line.iloc[0], '.3g')} nearest to the points, "
                             f"{or_unknown(line.iloc[-1], '.3g')} farthest.")
-    return alt.concat(*panels, columns=2).properties(
-        title=with_notes(title, notes), description=sentences(f"{what}. " + " ".join(told), notes))
+    return alt.concat(*panels, columns=2, spacing=12).properties(
+        title=with_notes(title, notes), usermeta={"narrow": {"size": PHONE, "columns": 1}},
+        description=sentences(f"{what}. " + " ".join(told), notes))

@@ -31,7 +31,7 @@ STEPS_PER_EXECUTION = 50
 AT_ONCE = 1000  # examples in one pass
 SMALL_LOGITS = 2.0**-20  # so small that the softmax is at its middle, where it is linear; a power of 2 rounds nothing
 BINARY_DIGITS = 12  # of a stored norm, so that files are small: an error of one in 8,000
-MEMORY = "256MB"  # for the Jacobians of many inputs at a time
+MEMORY = "64MB"  # for the Jacobians of many inputs at a time, without the activations of the pass
 
 
 def train(run, *, progress=True, saved=None):
