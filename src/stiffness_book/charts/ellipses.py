@@ -18,12 +18,13 @@ from stiffness_book.charts.parts import (
     with_notes,
 )
 from stiffness_book.sensitivity.input_space import CORNERS, PATHS, RANDOM, ellipse, in_plane
-from stiffness_book.sensitivity.near_data import AROUND, MIDDLES, MOMENTS
+from stiffness_book.sensitivity.near_data import AROUND, MIDDLES, MOMENTS, SMOOTHED
 from stiffness_book.words import factor
 
 WORDS = {"norm": "Jacobian norm", "logit_norm": "Jacobian norm of the logits", "transitions": "transitions per radian"}
 PI_LABELS = "{60: 'π/3', 180: 'π', 300: '5π/3'}[datum.value]"
 PHONE = 270  # pixels, the side of a panel where they stand one below the other
+THIRD = 196  # the side of one of three panels side by side: seven pixels for each of 28
 DRAGGED = "pointerdown, [pointerdown, window:pointerup] > pointermove"
 
 
@@ -85,6 +86,8 @@ def along_ellipses(bands, measure, *, title, paper=None):
     if len(theirs):
         notes = [*notes, "grey: about the levels in the paper’s Figure 2"]
     notes = [*notes, "lines: medians; bands: 80 % of the ellipses"]
+    if not logarithm:
+        notes = [*notes, f"each ellipse averaged over {SMOOTHED} degrees"]
     return alt.concat(*panels, columns=2, spacing=12).properties(
         title=with_notes(title, notes), usermeta={"narrow": {"size": PHONE, "columns": 1}},
         description=sentences(f"{what}. " + " ".join(told), notes))
@@ -122,14 +125,14 @@ def round_an_ellipse(points, curves, names, *, title):
                alt.Tooltip("before:Q", title="norm before training", format=".3~g")]
     colour = alt.Color("norm:Q", title="Jacobian norm", scale=alt.Scale(
         type="log", domain=scale.domain, scheme="viridis", reverse=True), legend=alt.Legend(
-            orient="bottom", direction="horizontal", gradientLength=PANEL - 20, values=ticks[:: -(-len(ticks) // 4)],
+            orient="bottom", direction="horizontal", gradientLength=THIRD - 16, values=ticks[:: -(-len(ticks) // 3)],
             labelExpr="format(datum.value, '.0e')"))
     ring = alt.layer(
         base.mark_point(filled=True, size=60, opacity=1).encode(x, y, colour, tooltip=tooltip).add_params(cursor),
         corners.mark_point(filled=False, size=240, strokeWidth=2, color=GREY).encode(x, y),
         corners.mark_text(dy=-18).encode(x, y, text="label:N"),
         here.mark_point(shape="cross", size=200, strokeWidth=2, color=MARK, filled=True, opacity=1,
-                        stroke="white").encode(x, y)).properties(width=PANEL, height=PANEL, title="the ellipse")
+                        stroke="white").encode(x, y)).properties(width=THIRD, height=THIRD, title="the ellipse")
     line_y = {"title": "Jacobian norm", "scale": scale, "axis": alt.Axis(
         grid=False, **ticks_at(ticks), minExtent=EXTENT,
         labelExpr="format(datum.value, datum.value < 0.001 || datum.value > 9999 ? '~e' : '~g')")}
@@ -138,17 +141,16 @@ def round_an_ellipse(points, curves, names, *, title):
     curve = alt.layer(
         base.mark_line(color=GREY, strokeDash=[4, 3]).encode(angle, alt.Y("before:Q", **line_y)),
         base.mark_line().encode(angle, alt.Y("norm:Q", **line_y)),
-        base.mark_point(filled=True, size=30, opacity=0).encode(
-            angle, alt.Y("norm:Q", **line_y), tooltip=tooltip).add_params(cursor),
+        base.mark_point(filled=True, size=30, opacity=0).encode(angle, alt.Y("norm:Q", **line_y), tooltip=tooltip),
         here.mark_rule(color=MARK, strokeWidth=2).encode(angle),
         here.transform_calculate(told="format(datum.norm, '.2g')").mark_text(
             align="center", dy=-8, fontWeight="bold", y=0).encode(angle, text="told:N"),
-    ).properties(width=PANEL, height=PANEL - 60, title="the norm (dashed: before training)")
+    ).properties(width=THIRD, height=THIRD, title="norm (dashed: untrained)")
     pixels = pd.concat([_pixels(points[path]).assign(path=path) for path in paths])
     rows, columns = points[paths[0]].shape[1:]
     low, high = np.quantile(pixels[["one", "two", "three"]], [0.005, 0.995])
     turn = f"{cursor_angle} * PI / 180"
-    side = max(1, PANEL // columns)  # of a pixel: whole, or seams would show
+    side = max(1, THIRD // columns)  # of a pixel: whole, or seams would show
     image = alt.Chart(pixels).transform_filter("datum.path == kind").transform_calculate(
         value=f"(datum.one + datum.two + datum.three) / 3 + (datum.one - 2 * datum.two + datum.three) / 3 * cos({turn})"
               f" + (datum.one - datum.three) / sqrt(3) * sin({turn})",
@@ -156,13 +158,14 @@ def round_an_ellipse(points, curves, names, *, title):
         alt.X("column:O", axis=None, scale=alt.Scale(padding=0)), alt.Y("row:O", axis=None, scale=alt.Scale(padding=0)),
         alt.Color("value:Q", legend=None, scale=alt.Scale(
             scheme="greys", domain=[float(high), float(low)], clamp=True)),
-    ).properties(width=side * columns, height=side * rows, title="the input at the cursor")
+    ).properties(width=side * columns, height=side * rows, title="the input there")
     told = [f"{path.capitalize()} ({names[path]}): from {own['norm'].min():.2g} to {own['norm'].max():.2g} along the "
             f"ellipse, {_at_corners(own):.2g} at the points." for path in paths
             for own in [places[places["path"] == path]]]
-    return alt.concat(ring, image, curve, columns=2).resolve_scale(color="independent").add_params(kind).properties(
-        title=with_notes(title, ["drag along the ellipse or the curve,", "or use the slider"]),
-        usermeta={"narrow": {"size": PHONE, "columns": 1}},
+    return alt.concat(curve, ring, image, columns=3, spacing=12).resolve_scale(color="independent").add_params(
+        kind).properties(
+        title=with_notes(title, ["drag the cursor along the ellipse, or use the slider"]),
+        usermeta={"narrow": {"size": PHONE // columns * columns, "columns": 1}},
         description=f"{what}; the colour and a curve show the Jacobian norm after training. {' '.join(told)}")
 
 

@@ -68,11 +68,11 @@ def region_pictures(pictures, corners, names, *, title):
                             strokeJoin="round").encode(text="name:N"),
             marks.mark_text(dy=-14, fontWeight="bold", color="black", clip=True).encode(text="name:N"),
         ).properties(width=PANEL, height=PANEL, title=moment, name=f"plane_{number}"))
-    told = ", ".join(f"example {number} is {name}" for number, name in enumerate(names, start=1))
+    told = ", ".join(f"example {number} is of class {name}" for number, name in enumerate(names, start=1))
     return alt.hconcat(*panels).resolve_scale(x="shared", y="shared").add_params(look, zoom).properties(
         title=with_notes(title, ["one shade: a linear region;", "black: where the class changes"]),
         description=f"{what}, before and after training; hues are classes, and black lines are the boundaries between "
-                    f"them. Sliders magnify the surroundings of each example. The {told}.")
+                    f"them. Sliders magnify the surroundings of each example; {told}.")
 
 
 def picture_of(shades, classes):

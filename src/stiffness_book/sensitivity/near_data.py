@@ -9,6 +9,7 @@ BEFORE, AFTER = MOMENTS = ("before training", "after training")
 AT, BETWEEN = PLACES = ("at the points", "between them")
 MIDDLES = (0.0, 120.0, 240.0)  # degrees, midway between the points of an ellipse
 AROUND = 15  # degrees to each side of a place, over which transitions are counted there
+SMOOTHED = 15  # degrees, over which the transitions of an ellipse are averaged where they are drawn
 NORMS = ("norm", "logit_norm")
 LEAST = 1e-300  # of a norm that rounds to 0 where a network is very sure, so that it has a logarithm
 NEAR, FAR = (0.0, 0.1), (0.4, 0.6)  # distances from a point, over its mean distance to the other two
@@ -69,9 +70,14 @@ def learnt(found):
 
 def bands(table, measure):
     """The measure along the ellipses over all ellipses and runs: moment, path, angle, middle, low and high (the median,
-    and the tenth and the ninetieth percentile)."""
+    and the tenth and the ninetieth percentile). Transitions are first averaged over 15 degrees of each ellipse."""
     rows = table[table["quantity"] == measure]
     rows = rows.assign(moment=moment_of(rows))
+    if measure == "transitions":
+        lines = rows.pivot(index=["seed", "moment", "path", "triple"], columns="angle", values="value")
+        reach = max(1, round(SMOOTHED / np.diff(lines.columns).min()))  # counts are of the steps after an angle
+        lines[:] = np.mean([np.roll(lines, shift - reach // 2, axis=1) for shift in range(reach)], axis=0)
+        rows = lines.stack().rename("value").reset_index()
     found = rows.groupby(["moment", "path", "angle"])["value"].quantile([0.1, 0.5, 0.9]).unstack()
     return found.set_axis(["low", "middle", "high"], axis=1).reset_index()
 
