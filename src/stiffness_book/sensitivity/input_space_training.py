@@ -113,7 +113,7 @@ class Measurement:
 
     def rows(self, step):
         """Rows of what training changes."""
-        rows = self.along_rows() + self.ray_rows() + self.loss_rows()
+        rows = self.loss_rows() + self.along_rows() + self.ray_rows()  # losses tell of divergence
         if self.run.grid:
             rows += self.picture_rows()
         return [{"step": step, **row} for row in rows]
