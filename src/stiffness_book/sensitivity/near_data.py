@@ -39,7 +39,9 @@ def levels(table):
     found += [norms.assign(place="everywhere"), changes.assign(place="everywhere")]
     by = ["seed", "moment", "path", "triple", "measure", "place"]
     means = pd.concat(found).groupby(by, sort=False)["value"].mean().reset_index()
-    return means.assign(value=means["value"].where(~means["measure"].isin(NORMS), np.exp(means["value"])))
+    of_logarithms = means["measure"].isin(NORMS)
+    means.loc[of_logarithms, "value"] = np.exp(means.loc[of_logarithms, "value"])
+    return means
 
 
 def factors(table, measure, path, over=None):

@@ -56,7 +56,9 @@ def levels_on_ellipses(tables):
 
 def _level(value):
     """A level that may be very small or large, as text: 0.137, 8.5·10⁻⁷, 131."""
-    return f"{value:.3g}" if 1e-3 <= value < 1e4 else factor(np.log10(value))[1:]
+    if 1e-4 < value < 1e6:
+        return f"{float(f'{value:.3g}'):,.0f}" if value >= 1000 else f"{value:.3g}"
+    return factor(np.log10(value))[1:]
 
 
 def _published(measure, path, place):
