@@ -122,7 +122,7 @@ page.say(texts.confidence(table))
 # What training adds at the three images over midway between them, on ellipses through images of different classes.
 
 # %% tags=["hide-input"]
-page.show(charts.factor_points(texts.dip_factors(tables), title="Level at the images over that between them",
+page.show(charts.factor_points(texts.dip_factors(tables), title=["Level at the images", "over that between them"],
                                what="the level at training images of different classes over that between them, after "
                                     "training over before"), "Chart 5",
           "How much lower the level is at training images of different classes than between them.")

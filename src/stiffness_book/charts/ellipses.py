@@ -182,7 +182,8 @@ def factor_points(rows, *, title, what):
     scale, ticks = logarithmic(np.append(rows[["mean", "low", "high"]].to_numpy().ravel(), 1))
     order = list(dict.fromkeys(rows["network"]))
     x = {"title": "factor, added by training", "scale": scale, "axis": alt.Axis(
-        grid=False, **ticks_at(ticks), labelExpr="format(datum.value, datum.value < 0.001 ? '~e' : '~g')")}
+        grid=False, **ticks_at(ticks[:: -(-len(ticks) // 5)]),
+        labelExpr="format(datum.value, datum.value < 0.001 ? '~e' : '~g')")}
     base = alt.Chart(rows).encode(
         alt.Y("network:N", sort=order, title=None, axis=alt.Axis(labelLimit=150)), alt.YOffset("measure:N"),
         alt.Color("measure:N", scale=CURVES, legend=alt.Legend(title=None, orient="bottom", columns=1, labelLimit=320)))

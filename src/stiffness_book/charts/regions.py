@@ -52,7 +52,8 @@ def region_pictures(pictures, corners, names, *, title):
     for name in "xy":
         places = [0.0, *points[name]]
         centre = " : ".join([*(f"look == '{option}' ? {place}" for option, place in zip(looks, places)), "0"])
-        ends = [alt.ExprRef(f"({centre}) {sign} {EXTENT} / zoom") for sign in "-+"]
+        inside = f"clamp({centre}, -{EXTENT} * (1 - 1 / zoom), {EXTENT} * (1 - 1 / zoom))"  # nothing beyond the picture
+        ends = [alt.ExprRef(f"{inside} {sign} {EXTENT} / zoom") for sign in "-+"]
         axes[name] = {"axis": None, "scale": alt.Scale(domainMin=ends[0], domainMax=ends[1], nice=False, zero=False)}
     x, y = alt.X("x:Q", **axes["x"]), alt.Y("y:Q", **axes["y"])
     panels = []
