@@ -10,6 +10,7 @@ import ast
 import jupytext
 
 from stiffness_book.experiment import Experiment
+from stiffness_book.sensitivity.input_space import InputSpace
 from stiffness_book.sensitivity.survey import ensembles
 from stiffness_book.versions import CAPACITY, CONNECTED, ROUNDING, VERSIONS, replaced, settings_of
 from stiffness_book.words import named
@@ -153,6 +154,25 @@ def data_order(*, datasets, orders, seeds, **settings):
                                  **settings) for order in orders for seed in _seeds(seeds)] for dataset in datasets}
 
 
+def ellipses(*, network, variations, seeds, **settings):
+    """One network before and after training, along ellipses in input space, and other ones: {name: runs}.
+
+    variations: {name: settings that replace the others}, `seeds` among them.
+    """
+    if "network" in variations:
+        raise ValueError("a variation is named network, as the chosen one is; expected another name")
+    return {name: [InputSpace(seed=seed, **{key: value for key, value in own.items() if key != "seeds"})
+                   for seed in _seeds(own["seeds"])]
+            for name, changed in {"network": {}, **variations}.items()
+            for own in [{"network": network, "seeds": seeds, **settings, **changed}]}
+
+
+def linear_regions(*, drawn, grid, **given):
+    """The runs of `ellipses`, and one of a narrower network, whose linear regions are drawn."""
+    settings = {name: value for name, value in given.items() if name not in ("network", "variations", "seeds")}
+    return {**ellipses(**given), "drawn": [InputSpace(network=drawn, grid=grid, **settings)]}
+
+
 def probe_images(*, data_sets):
     """For each data set the runs of another figure, for the statistical error of their probe sets.
 
@@ -178,8 +198,10 @@ FIGURES = {
     "fig10_domain_size": at_equal_loss,
     "architectures": architectures,
     "data_order": data_order,
+    "ellipses": ellipses,
     "float32": rounding,
     "harmonics": harmonics,
+    "linear_regions": linear_regions,
     "from_the_text": from_the_text,
     "regimes": regimes,
     "family": family,

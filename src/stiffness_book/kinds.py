@@ -6,8 +6,7 @@ from importlib import import_module
 
 from stiffness_book import table
 from stiffness_book.experiment import Experiment
-from stiffness_book.sensitivity import ensemble
-from stiffness_book.sensitivity.ensemble import Ensemble
+from stiffness_book.sensitivity import ensemble, input_space
 from stiffness_book.settings import Settings
 
 
@@ -23,7 +22,8 @@ class Kind:
 
 KINDS = {kind.settings.KIND: kind for kind in (
     Kind(Experiment, table.check, "stiffness_book.training"),
-    Kind(Ensemble, ensemble.check, "stiffness_book.sensitivity.ensemble_training"),
+    Kind(ensemble.Ensemble, ensemble.check, "stiffness_book.sensitivity.ensemble_training"),
+    Kind(input_space.InputSpace, input_space.check, "stiffness_book.sensitivity.input_space_training"),
 )}
 
 

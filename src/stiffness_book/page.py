@@ -91,7 +91,8 @@ def summary(provenance):
         "training": f"{each('optimizer')}, learning rate {each('learning_rate')}, "
                     f"batches of {each('batch_size').replace('None', 'all examples')}",
         "examples": "; ".join(f"{dataset}: {numbers}" for dataset, numbers in sizes.items()),
-        "probe set": f"{first['settings']['probe_size']:,} validation examples, whose pairs are measured",
+        **({"probe set": f"{first['settings']['probe_size']:,} validation examples, whose pairs are measured"}
+           if "probe_size" in first["settings"] else {}),
         "seeds": ", ".join(map(str, sorted({settings["seed"] for settings in provenance["settings"]}))),
         "wall time of a run": f"{wall.min():,.0f} to {wall.max():,.0f} s",
         "device": ", ".join(sorted(set(provenance["device"]))),

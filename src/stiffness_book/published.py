@@ -1,7 +1,9 @@
-"""What the figures of the stiffness paper's first version (Fort, Nowak, Narayanan 2019) show, as numbers.
+"""What the figures of the papers show, as numbers.
 
-They were read off its pictures, pixel by pixel; the paper prints no table. The files papers/*.csv hold the readings:
-facts of the paper, with no text and no picture of it. Each value has an error of reading, which is told beside it.
+Those of the stiffness paper's first version (Fort, Nowak, Narayanan 2019) were read off its pictures, pixel by pixel;
+the paper prints no table. Each value has an error of reading, which is told beside it. Of the paper on sensitivity
+(Novak et al. 2018) there are the levels of a figure, read off roughly. The files papers/*.csv hold the readings: facts
+of the papers, with no text and no picture of them.
 """
 
 from importlib.resources import files
@@ -18,6 +20,11 @@ FIGURE_2_IMAGES = 30  # of its probe set, three a class; inferred (`stiffness_bo
 DATA = {2: "mnist", 3: "mnist", 4: "mnist", 5: "fashion_mnist", 6: "cifar10", 7: "cifar100"}
 DOMAIN_LOSS = 0.1  # the training loss of Figure 10
 MATRIX_ERROR = 0.004  # of a cell of Figures 3 to 6: half of one of 256 colours; Figure 7's ten colours are exact
+
+
+def ellipse_levels():
+    """Figure 2 of Novak et al.: measure, path, place, low, high; roughly, and of a network that is not known here."""
+    return _read("novak_figures.csv").drop(columns="figure")
 
 
 def curves(figure):

@@ -10,6 +10,7 @@ REGIME_WORDS = {"train_train": "training–training", "train_validation": "train
 
 DATA = {"mnist": "MNIST", "fashion_mnist": "Fashion-MNIST", "cifar10": "CIFAR-10", "cifar100": "CIFAR-100",
         "digits": "scikit-learn’s digits"}
+RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
 def name_of(dataset):
@@ -41,6 +42,19 @@ def small(value):
     """A number that may be very small, as Markdown: 0.36, or 1.9 times a power of ten."""
     digits, _, exponent = f"{value:.2g}".partition("e")
     return rf"${digits} \times 10^{{{int(exponent)}}}$" if exponent else digits
+
+
+def factor(logarithm):
+    """A factor as text, from its logarithm to base 10: ×0.41, ×2.1·10⁻⁵, ×52,000."""
+    if not -300 < logarithm < 300:
+        return "none" if logarithm != logarithm else "×0" if logarithm < 0 else "×∞"
+    value = 10**logarithm
+    digits, _, exponent = f"{value:.2g}".partition("e")
+    if 0.1 <= value < 10:
+        return f"×{value:.2f}"
+    if 10 <= value < 1e6:
+        return f"×{float(f'{value:.2g}'):,.0f}"
+    return f"×{digits}·10{str(int(exponent)).translate(RAISED)}" if exponent else f"×{digits}"
 
 
 def interval(row, as_text=signed):

@@ -9,6 +9,7 @@ from stiffness.measures import between_classes, within_class
 from stiffness_book import harmonics, summaries
 from stiffness_book.sensitivity import survey
 from stiffness_book.sensitivity.ensemble import CONDITIONS, DRAWN, QUANTITIES
+from stiffness_book.sensitivity.input_space import DISTANCES, PATHS, RANDOM
 from stiffness_book.table import neighbours_in
 
 STEPS = (0, 10, 100)
@@ -184,3 +185,42 @@ def trained_networks(gap=lambda row: 0.1, norm=lambda row: 1.0, area=lambda quan
         row |= {f"error_by_{name} {tenth}": tenth / 20 for name in DRAWN for tenth in range(10)}
         rows.append(row)
     return pd.DataFrame(rows)
+
+
+def around_data(level_at, *, accuracy=1.0, seeds=5, triples=4, spread=0.01, grid=0):
+    """Runs in input space. level_at: (path, nearness, trained) -> what all three measures are along ellipses, and the
+    changes on rays: nearness is 1 at the points, and 0 midway between them or far away; `spread` is by seed."""
+    rows = []
+    for seed, step in itertools.product(range(seeds), (0, 100)):
+        run = {"seed": seed, "step": step}
+        factor = 10 ** (spread * (seed - (seeds - 1) / 2) * (step > 0))
+        for path in PATHS:
+            at = run | {"path": path}
+            for triple, angle in itertools.product(range(triples), np.arange(0, 360, 5.0)):
+                for quantity, place in (("norm", angle), ("logit_norm", angle), ("transitions", angle + 2.5)):
+                    nearness = 0 if path == RANDOM else (1 + np.cos(np.deg2rad(3 * (place - 60)))) / 2
+                    rows.append(at | {"triple": triple, "angle": angle, "quantity": quantity,
+                                      "value": level_at(path, nearness, step > 0) * factor**nearness})
+            rows += [at | {"distance": distance, "quantity": "ray_transitions",
+                           "value": level_at(path, max(0, 1 - distance / 0.4) ** 0.1, step > 0) * factor}
+                     for distance in DISTANCES]
+            if step == 0:
+                rows += [at | {"triple": triple, "quantity": "length", "value": 100 + 10 * len(path)}
+                         for triple in range(triples)]
+                rows += [at | {"corner": corner, "row": row, "column": column, "quantity": "input",
+                               "value": np.sin(1 + corner * (1 + row) + 2 * column)}
+                         for corner, row, column in np.ndindex(3, 4, 4)]
+                rows += [at | {"triple": triple, "corner": corner, "quantity": "label", "value": corner}
+                         for triple in range(triples) for corner in range(3) if path != RANDOM]
+        rows += [run | {"quantity": f"{split}_accuracy", "value": accuracy if step else 0.1}
+                 for split in ("train", "validation")]
+        if grid:
+            rows += [run | {"quantity": "regions", "value": 7 + step},
+                     *(run | {"row": row, "column": column, "quantity": name, "value": (row + column) % 3}
+                       for name in ("shade", "class") for row, column in np.ndindex(grid, grid))]
+    return pd.DataFrame(rows)
+
+
+def dips(depth):
+    """A level that training lowers near the training points, by a factor of 10 to the power of the depth."""
+    return lambda path, nearness, trained: 100 * 10.0 ** (-depth * trained * nearness * (path != RANDOM))

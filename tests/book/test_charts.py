@@ -1,17 +1,23 @@
 """The charts: their axes, their descriptions, and what they show where the numbers are unusual."""
 
+import base64
 import json
 import re
+import struct
+import zlib
 
 import numpy as np
 import pandas as pd
 import pytest
+import vl_convert
 from tables import (
     LOSSES,
     PAIRS,
     RATES,
+    around_data,
     both_precisions,
     by_kind,
+    dips,
     growth,
     matrix,
     networks,
@@ -23,8 +29,10 @@ from tables import (
     table,
 )
 
-from stiffness_book import blocks, charts, summaries
+from stiffness_book import blocks, charts, published, summaries
 from stiffness_book.charts import look, parts
+from stiffness_book.sensitivity import near_data
+from stiffness_book.sensitivity.input_space import PATHS, ellipse
 
 
 def labelled(numbers, scale):
@@ -178,3 +186,105 @@ def test_the_orders_of_a_matrix():
     assert values["sign 0"][3][2] is None and values["cosine 3"][1] == [
         round(100 * matrices[7][2][1, 0]), round(100 * matrices[7][2][1, 1])]
     assert look.render(chart)["image/svg+xml"].startswith("<svg")
+
+
+def test_charts_along_ellipses_are_described():
+    made = around_data(dips(2))
+    for measure in ("norm", "logit_norm", "transitions"):
+        paper = published.ellipse_levels() if measure != "logit_norm" else None
+        chart = charts.along_ellipses(near_data.bands(made, measure), measure, title=["t", "a"], paper=paper)
+        told = look.render(chart.to_dict())["text/plain"]
+        if measure != "transitions":  # those are averaged over 15 degrees
+            assert "Different classes, after training: 1 at the points, 100 between them." in told
+            assert "One class, before training: 100 at the points, 100 between them." in told
+        assert ("about the levels in the paper" in told) == (paper is not None)
+        assert "bands: 80 % of the ellipses" in told
+    zeros = near_data.bands(made.assign(value=0.0), "norm")
+    assert "no data" in charts.along_ellipses(zeros, "norm", title="t").description
+
+
+def test_the_bands_of_transitions_are_averaged_and_their_level_kept():
+    made = around_data(dips(0), spread=0)
+    rows = made["quantity"].eq("transitions") & made["angle"].eq(100)
+    made.loc[rows, "value"] = 400.0
+    found = near_data.bands(made, "transitions").query("moment == 'after training' and path == 'one class'")
+    assert found.set_index("angle")["middle"][[90, 95, 100, 105, 110]].tolist() == [100, 200, 200, 200, 100]
+    assert found["middle"].mean() == pytest.approx(100 + 300 / 72)
+
+
+def explorer():
+    made = around_data(dips(2), seeds=1)
+    points = {path: near_data.first_ellipse(made, path, 0) for path in PATHS}
+    rows = made[(made["quantity"] == "norm") & (made["triple"] == 0)]
+    curves = pd.concat([rows[rows["step"] > 0].rename(columns={"value": "norm"}).assign(before=100.0)])
+    return points, charts.round_an_ellipse(points, curves, dict.fromkeys(PATHS, "a, b, c"), title="t")
+
+
+def test_the_input_at_the_cursor_is_that_of_the_ellipse():
+    """The picture is computed by Vega; the cells of the chart are compared with the plain formula."""
+    points, chart = explorer()
+    told = look.render(chart.to_dict())["text/plain"]
+    assert "Different classes (a, b, c): from 1 to 1e+02 along the ellipse, 1 at the points." in told
+    for angle in (60, 180, 250):
+        spec = chart.to_dict()
+        for param in spec["params"]:
+            if param["name"] == "at":
+                param["value"] = [{"angle": angle}]
+        vega = vl_convert.vegalite_to_vega(spec, vl_version="6.4")
+        formula = next(transform["expr"] for data in vega["data"] for transform in data.get("transform", [])
+                       if transform.get("as") == "value")
+        expected = ellipse(points["different classes"], [angle])[0].ravel()
+        one, two, three = points["different classes"].reshape(3, -1)
+        python = re.sub(r"\(isValid\(at_angle\) \? at_angle : [\d.]+\)", str(angle), formula)
+        names = {"cos": np.cos, "sin": np.sin, "sqrt": np.sqrt, "PI": np.pi,
+                 "one": one, "two": two, "three": three}
+        assert eval(re.sub(r"datum\.(\w+)", r"\1", python), names) == pytest.approx(expected)
+
+
+def test_factors_of_networks_are_described():
+    rows = pd.DataFrame({"network": ["a", "a", "b"], "measure": ["norm", "transitions", "norm"],
+                         "mean": [-2.0, np.log10(0.5), np.nan], "low": [-3, -0.5, np.nan], "high": [-1, -0.1, np.nan]})
+    chart = charts.factor_points(rows, title="t", what="the level here over that there")
+    told = look.render(chart.to_dict())["text/plain"]
+    assert "a, norm: ×0.01. a, transitions: ×0.50." in told and "b, norm" not in told
+    assert "no data" in charts.factor_points(rows.assign(mean=np.nan), title="t", what="w").description
+
+
+def test_pictures_of_regions_are_read_back():
+    shades, classes = np.array([[0, 1, 2], [3, 4, 5]]), np.array([[0, 0, 1], [0, 0, 1]])
+    address = charts.regions.picture_of(shades, classes)
+    pixels = decoded(address)
+    assert pixels.shape == (2, 3, 3)
+    assert (pixels[:, 2] == 0).all()  # where the class changes
+    first = [int(charts.regions.CLASSES[0][k : k + 2], 16) for k in (0, 2, 4)]
+    assert pixels[1, 0].tolist() == first  # row 0 is at the bottom, and shade 0 is the colour itself
+    assert (pixels[0, 0] > pixels[1, 0]).all() and (pixels[0, 1] > pixels[0, 0]).all()  # lighter shades
+    corners = np.array([[1.0, 0], [-0.5, 0.8], [-0.5, -0.8]])
+    chart = charts.region_pictures({"before training": (shades, classes), "after training": (shades, classes)},
+                                   corners, ["2", "7", "0"], title="t")
+    drawn = look.render(chart.to_dict())
+    assert "example 2 is of class 7" in drawn["text/plain"] and address in drawn["image/svg+xml"]
+    assert "no data" in charts.region_pictures({}, corners, [], title="t").description
+
+
+def decoded(address):
+    """The pixels (height, width, 3) of a PNG with a palette, as a data address."""
+    content = base64.b64decode(address.partition(",")[2])
+    chunks, at = {}, 8
+    while at < len(content):
+        length, = struct.unpack(">I", content[at : at + 4])
+        kind, body = content[at + 4 : at + 8], content[at + 8 : at + 8 + length]
+        assert zlib.crc32(kind + body) == struct.unpack(">I", content[at + 8 + length : at + 12 + length])[0]
+        chunks[kind], at = body, at + 12 + length
+    width, height = struct.unpack(">II", chunks[b"IHDR"][:8])
+    lines = np.frombuffer(zlib.decompress(chunks[b"IDAT"]), np.uint8).reshape(height, width + 1)
+    return np.frombuffer(chunks[b"PLTE"], np.uint8).reshape(-1, 3)[lines[:, 1:]].astype(int)
+
+
+def test_regions_by_distance_are_described():
+    chart = charts.regions_by_distance(near_data.around(around_data(dips(1), spread=0)), title="t")
+    told = look.render(chart.to_dict())["text/plain"]
+    assert "Random points, after training: 100 nearest to the points, 100 farthest." in told
+    assert re.search(r"Different classes, after training: 10\.\d nearest to the points, 100 farthest\.", told)
+    empty = near_data.around(around_data(dips(1), seeds=1)).iloc[:0]
+    assert "no data" in charts.regions_by_distance(empty, title="t").description

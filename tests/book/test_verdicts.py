@@ -7,7 +7,9 @@ from scipy import stats
 from tables import (
     PAIRS,
     RATES,
+    around_data,
     by_kind,
+    dips,
     harmonic,
     networks,
     ordered,
@@ -23,6 +25,7 @@ from tables import (
 
 from stiffness_book import blocks, claims
 from stiffness_book.claims.parts import OUTCOMES, Part, outcomes, verdict
+from stiffness_book.sensitivity.input_space import RANDOM
 from stiffness_book.table import REGIMES, neighbours_in
 
 LEARNT = {"train": (2.3, 0.5, 0.01), "validation": (2.3, 0.5, 0.9)}
@@ -227,6 +230,14 @@ RULES |= {
            lambda: trained_networks(lambda row: row["width"], lambda row: row["width"]),
            lambda: trained_networks(lambda row: 1 / row["width"], lambda row: 1 / row["width"])),
 }
+for name, judge in (("N1", claims.low_near_the_data), ("N6", claims.regions_grow_sparser)):
+    RULES[name] = (
+        judge,
+        # before training the levels dip as they do after it: what geometry alone does
+        lambda: around_data(lambda path, near, _: 100 * 10.0 ** (-2 * near * (path != RANDOM))),
+        lambda: around_data(lambda *_: 100.0, spread=0),
+        lambda rng: around_data(lambda *_: 10.0 ** rng.normal(1, 1)),
+        lambda: around_data(dips(-2)), lambda: around_data(dips(2)))
 RULES["C8b"] = (claims.layer_domains_grow_with_rate, *RULES["C8a"][1:])
 
 
@@ -411,3 +422,30 @@ def test_a_number_is_drawn_with_its_interval_and_the_papers():
     svg = claims.picture(Part("", 0.5, 0.01, 4, paper=0.3))
     assert svg.count("<circle") == 2 and 'class="interval"' in svg and "the paper +0.30" in svg
     assert claims.picture(Part.over("", [0.5])).count("<circle") == 1
+
+
+def test_a_network_that_has_not_learnt_its_images_is_not_judged():
+    for judge in (claims.low_near_the_data, claims.regions_grow_sparser):
+        judged = judge(around_data(dips(2), accuracy=0.5))
+        assert judged.verdict == "not measured" and "a training accuracy stayed below 0.9" in judged.note
+
+
+def test_n1_gives_the_papers_factors():
+    parts = {part.name: part for part in claims.low_near_the_data(around_data(dips(2))).parts}
+    assert 10 ** parts["norm dips, different classes"].paper == pytest.approx(0.1 / 5000)
+    assert 10 ** parts["norm higher at random"].paper == pytest.approx(20_000 / 0.1)
+    assert 10 ** parts["transitions dips, different classes"].paper == pytest.approx(0.406, abs=0.001)
+    assert parts["transitions dips, one class"].paper is None
+    assert parts["norm dips, one class"].mean == pytest.approx(-2, abs=0.1)
+    assert parts["norm higher at random"].mean == pytest.approx(2, abs=0.1)
+
+
+def test_n1_needs_the_size_of_an_effect():
+    judged = claims.low_near_the_data(around_data(dips(0.2)))  # a factor of 1.6: enough for transitions alone
+    found = dict(zip([part.name for part in judged.parts], outcomes(judged.parts)))
+    assert found["norm dips, different classes"] == "fails" and found["transitions dips, one class"] == "holds"
+
+
+def test_n6_asks_for_more_than_fewer_boundaries_everywhere():
+    fewer = claims.regions_grow_sparser(around_data(lambda path, near, trained: 50.0 if trained else 100.0))
+    assert outcomes(fewer.parts) == ["holds", "fails", "fails"] and fewer.verdict == "partly"

@@ -18,16 +18,19 @@ from stiffness_book.charts.curves import (
     stiffness_evolution,
 )
 from stiffness_book.charts.distance import stiffness_against_distance
+from stiffness_book.charts.ellipses import along_ellipses, factor_points, round_an_ellipse
 from stiffness_book.charts.harmonics import domain_sizes_against_scale, stiffness_against_angle
 from stiffness_book.charts.learning_rate import domain_sizes_against_rate, stiffness_against_rate
 from stiffness_book.charts.matrices import in_words, matrices_beside, matrix_orders, matrix_panels, matrix_slider
 from stiffness_book.charts.moving import moving_matrix
 from stiffness_book.charts.orders import class_accuracies, within_passes
 from stiffness_book.charts.points import network_difference_points, network_stiffness_points, probe_error_curves
+from stiffness_book.charts.regions import region_pictures, regions_by_distance
 from stiffness_book.charts.survey import errors_by_decile, estimates, factor_pairs, gap_scatter, size_curves
 
 __all__ = [
     "agreement_evolution",
+    "along_ellipses",
     "arithmetic_evolution",
     "block_evolution",
     "class_accuracies",
@@ -37,6 +40,7 @@ __all__ = [
     "errors_by_decile",
     "estimates",
     "factor_pairs",
+    "factor_points",
     "gap_scatter",
     "in_words",
     "labelled_evolution",
@@ -52,6 +56,9 @@ __all__ = [
     "precision_evolution",
     "probe_error_curves",
     "regime_evolution",
+    "region_pictures",
+    "regions_by_distance",
+    "round_an_ellipse",
     "size_curves",
     "stiffness_against_angle",
     "stiffness_against_distance",

@@ -25,8 +25,10 @@ from stiffness_book.claims.future_work import (
 from stiffness_book.claims.novak import (
     factors_change_the_norm,
     larger_networks_are_better,
+    low_near_the_data,
     norm_correlates_with_gap,
     norm_tells_wrong_points,
+    regions_grow_sparser,
 )
 from stiffness_book.claims.parts import SMALL, outcomes
 from stiffness_book.claims.registry import CLAIMS, claim, in_order, in_words, picture, scorecard
@@ -46,6 +48,7 @@ __all__ = [
     "larger_networks_are_better",
     "layer_domains_grow_with_rate",
     "locality_stiffens",
+    "low_near_the_data",
     "near_pairs_are_stiff",
     "norm_correlates_with_gap",
     "norm_tells_wrong_points",
@@ -57,6 +60,7 @@ __all__ = [
     "picture",
     "probe_images_suffice",
     "regimes_behave_alike",
+    "regions_grow_sparser",
     "scorecard",
     "super_class_blocks",
     "super_classes_appear_and_fade",

@@ -1,22 +1,51 @@
-"""The claims of Novak et al. 2018 on sensitivity, in the order of their ids.
+"""The claims of the paper on sensitivity (Novak et al. 2018), in the order of their ids: N1 and N6 are on one network,
+the others on many.
 
 A rule's docstring is printed on its page.
 """
 
 import numpy as np
 
+from stiffness_book import published
 from stiffness_book.claims.fort_v1 import ORDERED
 from stiffness_book.claims.parts import CLEAR, SMALL, Part
 from stiffness_book.claims.registry import NotMeasured, claim
-from stiffness_book.sensitivity import survey
+from stiffness_book.sensitivity import near_data, survey
+from stiffness_book.sensitivity.input_space import DIFFERENT, ONE, RANDOM
+from stiffness_book.words import factor
 
-TIMES = np.log10(1.25)  # the least ratio of two norms that counts as an effect
+# the least factors that count as an effect, as logarithms: of one network's norm, of a number of changes, and of the
+# norms of two networks
+DOUBLE, FIFTH, QUARTER = np.log10(2), np.log10(1.2), np.log10(1.25)
+WHAT = {"norm": ("norm", DOUBLE), "transitions": ("transitions", FIFTH)}
+FREE = {"bounds": (-np.inf, np.inf), "form": factor}
 ENOUGH = 10  # networks on a data set
 
 
-def times(logarithm):
-    """A ratio from its logarithm to the base 10, as text: ×1.26."""
-    return f"×{10**logarithm:.2f}"
+@claim("N1", source="Novak",
+       statement="The Jacobian norm and the number of transitions are low near the training data, and high away from "
+                 "it.",
+       pages={"ellipses": "MNIST"})
+def low_near_the_data(table):
+    """Three parts for the Jacobian norm, and the same three for the transitions. *Dips, different classes* and *dips,
+    one class*: on an ellipse through three training examples, the level at these examples over that midway between
+    them. *Higher at random*: the level on ellipses through random points over that at training examples of different
+    classes. Each is a factor, the median over the ellipses of a run, and is divided by the same factor of the same
+    network before training, so that what geometry alone does counts for nothing. A factor of 2 counts as an effect for
+    the norm, and of 1.2 for the transitions. A network whose training accuracy is below 0.9 is not judged.
+    """
+    _require_fit(table)
+    parts = []
+    for measure, (name, size) in WHAT.items():
+        for what, path, over, expects in (("dips, different classes", DIFFERENT, None, "below"),
+                                          ("dips, one class", ONE, None, "below"),
+                                          ("higher at random", DIFFERENT, RANDOM, "above")):
+            values = near_data.learnt(near_data.factors(table, measure, path, over))
+            parts.append(Part.over(f"{name} {what}", values, expects=expects, size=size,
+                                   paper=_published(measure, path, over), **FREE))
+    logits = near_data.learnt(near_data.factors(table, "logit_norm", DIFFERENT)).mean()
+    return parts, ("the Jacobian norm of the logits, to which the confidence of the softmax adds nothing, dips at "
+                   f"examples of different classes by {factor(logits)}")
 
 
 @claim("N2", source="Novak", statement="Across many trained networks, the norm of the Jacobian correlates with the "
@@ -51,12 +80,12 @@ def factors_change_the_norm(networks):
     to with translation. Each is 1.25 or more. The interval is over shapes.
     """
     parts = []
-    for factor in survey.FACTORS:
+    for what in survey.FACTORS:
         for name, found in _by_dataset(networks):
-            ratios = survey.log_ratios(found, factor)
+            ratios = survey.log_ratios(found, what)
             if len(ratios) < 2:
-                raise NotMeasured(f"{name}: {factor} has pairs of {len(ratios)} shapes; two are needed")
-            parts.append(Part.over(f"{factor} ({name})", ratios, size=TIMES, form=times, bounds=(-np.inf, np.inf)))
+                raise NotMeasured(f"{name}: {what} has pairs of {len(ratios)} shapes; two are needed")
+            parts.append(Part.over(f"{what} ({name})", ratios, size=QUARTER, **FREE))
     return parts
 
 
@@ -103,6 +132,46 @@ def larger_networks_are_better(networks):
                                   "are needed")
             parts.append(Part.over(f"{words} ({name})", taus, expects="below", size=ORDERED))
     return parts
+
+
+@claim("N6", source="Novak",
+       statement="Training makes linear regions sparser around the training points.",
+       pages={"linear_regions": "MNIST"})
+def regions_grow_sparser(table):
+    """In the plane through three training examples of different classes, changes of the code per unit of length on rays
+    from these examples. Near them is up to 0.1 of the distance between the examples, far from them 0.4 to 0.6. Three
+    parts, each a factor by which training changes something: *near the points*, the number of changes; *near over far*,
+    that near them over that far from them; *over random points*, that near them over that near random points.
+    A factor of 1.2 downwards counts as an effect. A network whose training accuracy is below 0.9 is not judged.
+    """
+    _require_fit(table)
+    at, random = (near_data.densities(table, path) for path in (DIFFERENT, RANDOM))
+
+    def grown(found, where):
+        before, after = (found[moment, where] for moment in near_data.MOMENTS)
+        return np.log10(after / before)
+
+    near = grown(at, "near")
+    return [Part.over(name, values, expects="below", size=FIFTH, **FREE) for name, values in (
+        ("near the points", near), ("near over far", near - grown(at, "far")),
+        ("over random points", near - grown(random, "near")))]
+
+
+def _require_fit(table):
+    accuracies = table.loc[(table["quantity"] == "train_accuracy") & (table["step"] > 0), "value"]
+    if accuracies.empty or accuracies.min() < 0.9:
+        raise NotMeasured("a training accuracy stayed below 0.9" if len(accuracies) else "no network was trained")
+
+
+def _published(measure, path, over):
+    """The logarithm of the factor in the paper's Figure 2, from the middles of the levels in it; None without them."""
+    shown = published.ellipse_levels()
+    shown = shown[shown["measure"] == measure].set_index(["path", "place"])
+    middle = np.log10(shown[["low", "high"]]).mean(axis=1)
+    at, other = (path, near_data.AT), (path, near_data.BETWEEN) if over is None else (over, "everywhere")
+    if not {at, other} <= set(middle.index):
+        return None
+    return float(middle[at] - middle[other] if over is None else middle[other] - middle[at])
 
 
 def _by_dataset(networks):

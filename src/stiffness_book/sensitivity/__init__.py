@@ -1,1 +1,1 @@
-"""The runs of the paper on sensitivity (Novak et al. 2018): what networks do where their input moves."""
+"""How the output of networks moves with their input: the runs and measurements of Novak et al. 2018."""

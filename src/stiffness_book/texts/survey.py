@@ -5,7 +5,7 @@ import numpy as np
 from stiffness_book.sensitivity import survey
 from stiffness_book.sensitivity.ensemble import PREDICTORS
 from stiffness_book.texts.tables import as_table, mean_of
-from stiffness_book.words import interval, percent, signed
+from stiffness_book.words import factor, interval, percent, signed
 
 FACTOR_WORDS = {"labels": ("random labels", "true labels"), "batches": ("full batch", "mini-batches"),
                 "units": ("saturating units", "ReLU units"), "augmentation": ("not translated", "translated")}
@@ -71,10 +71,10 @@ def sizes_and_sensitivity(networks):
 def factors_and_norm(networks, verdict):
     """The finding in a sentence."""
     told = []
-    for factor, (one, other) in FACTOR_WORDS.items():
-        ratios = [survey.log_ratios(own, factor).mean() for _, own in networks.groupby("dataset", sort=False)]
+    for what, (one, other) in FACTOR_WORDS.items():
+        ratios = [survey.log_ratios(own, what).mean() for _, own in networks.groupby("dataset", sort=False)]
         told.append(f"{one} against {other} " + ", ".join(
-            f"×{10**ratio:.2f}" if np.isfinite(ratio) else "not measured" for ratio in ratios))
+            factor(ratio) if np.isfinite(ratio) else "not measured" for ratio in ratios))
     return ("**What makes a network sensitive?** "
             f"The norm’s mean ratio is, {_and(dict.fromkeys(networks['dataset']))} in this order: {'; '.join(told)}. "
             f"As the paper says in {verdict.count} comparisons.")
@@ -83,9 +83,9 @@ def factors_and_norm(networks, verdict):
 def sides_of_the_diagonal(networks):
     """A table: the share of pairs in which the first network has the higher number, with an interval over shapes."""
     rows = []
-    for factor, (one, other) in FACTOR_WORDS.items():
+    for what, (one, other) in FACTOR_WORDS.items():
         for name, own in networks.groupby("dataset", sort=False):
-            both = survey.pairs(own, factor)
+            both = survey.pairs(own, what)
             told = []
             for column in ("gap", "jacobian_norm", "transitions"):
                 known = both[np.isfinite(both[[f"{column}_one", f"{column}_other"]].astype(float)).all(axis=1)]

@@ -1,0 +1,135 @@
+# ---
+# jupyter:
+#   jupytext:
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # Do linear regions grow sparser around training points?
+#
+# **What this page shows.** A network of ReLU units is a straight line in each of many *linear regions* of its input
+# space. Figure 3 of Novak and colleagues {cite}`novak2018` shows the boundaries of these regions on the plane through
+# three training images, before and after training; after it fewer of them are near the images (N6).
+
+# %% tags=["parameters", "hide-input"] mystnb={"code_prompt_show": "Parameters", "code_prompt_hide": "Parameters"}
+dataset: str = "mnist"  # mnist, fashion_mnist, cifar10, cifar100, or digits, which needs no download
+network: str = "fc-200-200-200-200"  # fully connected, widths of the hidden layers
+drawn: str = "fc-60-60-60-60"  # narrower, so that its linear regions are large enough to be drawn
+grid: int = 300  # cells along each side of the drawing
+optimizer: str = "adam"  # adam or sgd
+learning_rate: float = 0.001  # constant throughout training
+batch_size: int = 100  # examples in a step
+steps: int = 12000  # of training
+train_size: int = None  # training examples, class-balanced; None is all of them
+triples: int = 20  # planes of each kind
+angles: int = 120  # places on an ellipse, for the page on ellipses, which has the same runs
+seeds: int = 5  # runs, with seeds 0, 1, ...: initialisation, order of the data, points
+variations: dict = {  # other networks or settings, each with its number of seeds
+    "rate 3e-4": {"learning_rate": 0.0003},
+    "cnn-16-32-32": {"network": "cnn-16-32-32", "steps": 6000, "triples": 8, "seeds": 3},
+}
+
+# %% tags=["hide-input"]
+import numpy as np
+
+from stiffness_book import charts, claims, figures, page, texts
+from stiffness_book.sensitivity import near_data
+from stiffness_book.sensitivity.input_space import DIFFERENT, in_plane
+from stiffness_book.words import name_of
+
+parameters = page.start()
+found = {name: page.runs(runs) for name, runs in figures.linear_regions(**parameters).items()}
+tables = {network if name == "network" else name: table for name, (table, _) in found.items() if name != "drawn"}
+table, (plane, provenance) = tables[network], found["drawn"]
+verdict = claims.regions_grow_sparser(table)
+page.answer(texts.sparser_regions(table), verdict)
+
+# %% [markdown]
+# ## The plane through three training images
+#
+# Each patch of one shade is a linear region, each hue the class that the network gives. Zoom in on an image, and
+# compare the size of the patches around it with those elsewhere. The network drawn here is narrower than the one that
+# is judged, as the regions of the latter would be finer than the picture.
+
+# %% tags=["hide-input"]
+classes = provenance["class_names"].iloc[0]
+names = [classes[label] for label in near_data.labels_of(plane, DIFFERENT, 0, 0)]
+pictures = {moment: (near_data.picture(plane, "shade", moment), near_data.picture(plane, "class", moment))
+            for moment in near_data.MOMENTS}
+page.show(charts.region_pictures(pictures, in_plane(near_data.first_ellipse(plane, DIFFERENT, 0)), names,
+                                 title=["Linear regions of a plane", f"{name_of(dataset)}, {drawn}"]), "Chart 1",
+          "The plane through three training images before and after training, coloured by linear region and class.")
+page.say(texts.regions_counted(plane))
+
+# %% [markdown]
+# ## By the distance from the points
+#
+# How many boundaries a line of length 1 crosses at a distance from the point, with 95 % intervals over the runs.
+
+# %% tags=["hide-input"]
+page.show(charts.regions_by_distance(near_data.around(table),
+                                     title=["Boundaries around the points", f"{name_of(dataset)}, {network}"]),
+          "Chart 2", "Boundaries of linear regions per unit of length, by the distance from the points.")
+
+# %% [markdown]
+# ## What is measured
+#
+# A linear region is told by its code: for each ReLU unit whether it is on. The picture has a cell for each point of a
+# grid; cells with one code have one shade. The count goes along rays: from each of the three points, eight directions
+# in their plane, up to 0.6 of the mean distance to the other two. Each unit that switches on or off between two steps
+# is one boundary crossed; steps are a tenth of the distance between the points of the curves. The dimension of a line
+# is low, but every boundary is a sheet that a line crosses, so where a line crosses fewer of them, regions are larger.
+#
+# There are planes through three images of different classes, through three of one class, and through random points,
+# which are noise with the mean and the variance of the images. The paper's network and training are not known here; the
+# learning rate, on which the result depends, was chosen as Keras's default. The switches of pooling layers also bound
+# linear regions; they are not counted for the convolutional network.
+
+# %% tags=["hide-input"]
+page.say(texts.reached_accuracies(tables))
+
+# %% [markdown]
+# ## Other networks, another learning rate
+
+# %% tags=["hide-input"]
+page.say(texts.densities_near_and_far(tables))
+
+# %% [markdown]
+# Boundaries per unit of length. Near is up to 0.1 of the distance between the points, far is 0.4 to 0.6. The changes
+# are factors, with 95 % intervals over runs.
+#
+# ## What was found
+
+# %% tags=["hide-input"]
+page.found(verdict)
+
+# %% [markdown]
+# ## One line
+#
+# What is measured, on a handwritten digit and a small network before training: the boundaries on a line to another
+# digit, sampled at more and more points, and exactly.
+
+# %%
+from stiffness import transitions
+
+model, x, y = page.two_images("fc-60-60")
+for number in (3, 10, 100, 1000):
+    line = x[0] + np.linspace(0, 1, number).reshape(-1, 1, 1, 1) * (x[1] - x[0])
+    print(f"{number:5} points: {transitions(model, line, closed=False)} boundaries")
+print(f"exactly: {transitions(model, x, closed=False, exact=True)}")
+
+# %% [markdown]
+# ## The runs
+#
+# *Parameters*, near the top, contains this page's parameters. All runs but the drawn one are those of
+# [the page on ellipses](ellipses.ipynb).
+
+# %% tags=["hide-input"]
+for _, provenance in found.values():
+    page.summary(provenance)
