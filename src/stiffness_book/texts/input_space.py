@@ -18,6 +18,11 @@ def _added(values):
     return mean_of(values, factor)
 
 
+def _times(logarithm):
+    """A factor without its sign, as text: 0.41."""
+    return factor(logarithm).removeprefix("×")
+
+
 def less_sensitive_near_data(table):
     """The finding in a sentence or two."""
     def learnt(measure, path):
@@ -27,9 +32,9 @@ def less_sensitive_near_data(table):
     both = norm <= -DOUBLE and changes <= -FIFTH
     answer = "Yes, where classes differ" if both else "In part" if norm <= -DOUBLE or changes <= -FIFTH else "No"
     return (f"**Are networks less sensitive near the data?** {answer}: on ellipses through three training images of "
-            f"different classes the Jacobian norm at the images is {factor(norm)} of that midway between them, and the "
-            f"density of transitions {factor(changes)}. Within one class the norm at the images is {factor(one)} of "
-            "that between them. Each factor is what training adds to the same factor of the untrained network.")
+            f"different classes the Jacobian norm at the images is {_times(norm)} of that midway between them, and the "
+            f"density of transitions {_times(changes)} of it. On ellipses through images of one class the norm is "
+            f"{_times(one)} of that between them. Each number is divided by that of the untrained network.")
 
 
 def levels_on_ellipses(tables):
@@ -58,7 +63,7 @@ def _level(value):
     """A level that may be very small or large, as text: 0.137, 8.5·10⁻⁷, 131."""
     if 1e-4 < value < 1e6:
         return f"{float(f'{value:.3g}'):,.0f}" if value >= 1000 else f"{value:.3g}"
-    return factor(np.log10(value))[1:]
+    return _times(np.log10(value))
 
 
 def _published(measure, path, place):
