@@ -45,7 +45,7 @@ from stiffness_book.words import name_of
 parameters = page.start()
 found = {name: page.runs(runs) for name, runs in figures.ellipses(**parameters).items()}
 tables = {network if name == "network" else name: table for name, (table, _) in found.items()}
-table = tables[network]
+table, others = tables[network], {name: other for name, other in tables.items() if name != network}
 verdict = claims.low_near_the_data(table)
 page.answer(texts.less_sensitive_near_data(table), verdict)
 
@@ -141,6 +141,7 @@ page.say(texts.levels_on_ellipses(tables))
 
 # %% tags=["hide-input"]
 page.found(verdict)
+page.say(texts.by_the_same_rule({name: claims.low_near_the_data(other) for name, other in others.items()}))
 
 # %% [markdown]
 # ## One ellipse

@@ -47,8 +47,9 @@ parameters = page.start()
 found = {name: page.runs(runs) for name, runs in figures.linear_regions(**parameters).items()}
 tables = {network if name == "network" else name: table for name, (table, _) in found.items() if name != "drawn"}
 table, (plane, provenance) = tables[network], found["drawn"]
+others = {name: other for name, other in tables.items() if name != network}
 verdict = claims.regions_grow_sparser(table)
-page.answer(texts.sparser_regions(table), verdict)
+page.answer(texts.sparser_regions(table, others), verdict)
 
 # %% [markdown]
 # ## The plane through three training images
@@ -108,6 +109,7 @@ page.say(texts.densities_near_and_far(tables))
 
 # %% tags=["hide-input"]
 page.found(verdict)
+page.say(texts.by_the_same_rule({name: claims.regions_grow_sparser(other) for name, other in others.items()}))
 
 # %% [markdown]
 # ## One line

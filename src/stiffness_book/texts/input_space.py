@@ -5,6 +5,7 @@ import pandas as pd
 
 from stiffness_book import published
 from stiffness_book.claims.novak import DOUBLE, FIFTH
+from stiffness_book.claims.parts import outcomes
 from stiffness_book.sensitivity import near_data
 from stiffness_book.sensitivity.input_space import DIFFERENT, ONE, PATHS, RANDOM
 from stiffness_book.sensitivity.near_data import AFTER, AT, BEFORE, BETWEEN, MOMENTS
@@ -29,12 +30,15 @@ def less_sensitive_near_data(table):
         return near_data.learnt(near_data.factors(table, measure, path)).mean()
 
     norm, changes, one = learnt("norm", DIFFERENT), learnt("transitions", DIFFERENT), learnt("norm", ONE)
+    logits = learnt("logit_norm", DIFFERENT)
     both = norm <= -DOUBLE and changes <= -FIFTH
     answer = "Yes, where classes differ" if both else "In part" if norm <= -DOUBLE or changes <= -FIFTH else "No"
     return (f"**Are networks less sensitive near the data?** {answer}: on ellipses through three training images of "
             f"different classes the Jacobian norm at the images is {_times(norm)} of that midway between them, and the "
             f"density of transitions {_times(changes)} of it. On ellipses through images of one class the norm is "
-            f"{_times(one)} of that between them. Each number is divided by that of the untrained network.")
+            f"{_times(one)} of that between them. Each number is divided by that of the untrained network. The Jacobian "
+            f"norm of the logits, before the softmax, {'dips' if logits <= -FIFTH else 'hardly dips'} where classes "
+            f"differ: {_times(logits)}.")
 
 
 def levels_on_ellipses(tables):
@@ -127,15 +131,29 @@ def reached_accuracies(tables):
     return f"Classified correctly after training, on average over the runs: {'; '.join(told)}."
 
 
-def sparser_regions(table):
-    """The finding about linear regions in a sentence."""
+def sparser_regions(table, others=None):
+    """The finding about linear regions in a sentence or two. others: {name of another network: table}."""
     at, random = (near_data.densities(table, path) for path in (DIFFERENT, RANDOM))
     near, far = (_change(at, where) for where in ("near", "far"))
     away = _change(random, "near")
     sparser = near.mean() <= -FIFTH and (near - far).mean() <= -FIFTH
     return (f"**Do linear regions grow sparser around training points?** {'Yes' if sparser else 'Hardly'}: on a line "
             f"near a training image training changes the number of boundaries by {_added(near)}, far from it by "
-            f"{_added(far)}, and near a random point by {_added(away)}.")
+            f"{_added(far)}, and near a random point by {_added(away)}." + (
+                " Near a training image it is " + ", ".join(
+                    f"{_added(_change(near_data.densities(other), 'near'))} for {name}"
+                    for name, other in others.items()) + "." if others else ""))
+
+
+def by_the_same_rule(verdicts):
+    """What the rule says of other networks, in a sentence. verdicts: {name of a network: verdict}."""
+    told = []
+    for name, verdict in verdicts.items():
+        missed = [f"{outcome}: {part.name}" for part, outcome in zip(verdict.parts, outcomes(verdict.parts))
+                  if outcome != "holds"]
+        told.append(f"{name}: {', '.join(filter(None, [verdict.verdict, verdict.held]))}"
+                    + (f" ({'; '.join(missed)})" if missed else ""))
+    return f"By the same rule, for the other networks and settings: {'; '.join(told)}." if told else ""
 
 
 def _change(densities, where):
