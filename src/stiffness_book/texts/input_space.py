@@ -36,9 +36,9 @@ def less_sensitive_near_data(table):
     return (f"**Are networks less sensitive near the data?** {answer}: on ellipses through three training images of "
             f"different classes the Jacobian norm at the images is {_times(norm)} of that midway between them, and the "
             f"density of transitions {_times(changes)} of it. On ellipses through images of one class the norm is "
-            f"{_times(one)} of that between them. Each number is divided by that of the untrained network. The Jacobian "
-            f"norm of the logits, before the softmax, {'dips' if logits <= -FIFTH else 'hardly dips'} where classes "
-            f"differ: {_times(logits)}.")
+            f"{_times(one)} of that between them. Each number is divided by that of the untrained network. The "
+            f"Jacobian norm of the logits, before the softmax, {'dips' if logits <= -FIFTH else 'hardly dips'} where "
+            f"classes differ: {_times(logits)}.")
 
 
 def levels_on_ellipses(tables):
