@@ -99,6 +99,10 @@ page.say(texts.reached_accuracies(tables))
 # ## Other networks, another learning rate
 
 # %% tags=["hide-input"]
+for number, (name, other) in enumerate(others.items(), start=3):
+    page.show(charts.regions_by_distance(near_data.around(other),
+                                         title=["Boundaries around the points", f"{name_of(dataset)}, {name}"]),
+              f"Chart {number}", f"Boundaries of linear regions by the distance from the points: {name}.")
 page.say(texts.densities_near_and_far(tables))
 
 # %% [markdown]
