@@ -112,7 +112,7 @@ page.say(texts.reached_accuracies(tables), texts.ellipse_lengths(table))
 
 # %% tags=["hide-input"]
 page.show(charts.along_ellipses(near_data.bands(table, "logit_norm"), "logit_norm",
-                                title=["Jacobian norm of the logits along ellipses", name_of(dataset)]), "Chart 4",
+                                title=["Jacobian norm of the logits", name_of(dataset)]), "Chart 4",
           "The Jacobian norm of the logits, less their mean over the classes, along the same ellipses.")
 page.say(texts.confidence(table))
 

@@ -132,7 +132,9 @@ def test_other_networks_are_judged_by_the_same_rule():
     said = texts.by_the_same_rule({name: claims.regions_grow_sparser(table) for name, table in made.items()})
     assert said.endswith("a: reproduced; b: partly, 1 of 3 parts (fails: near over far; fails: over random points).")
     assert texts.by_the_same_rule({}) == ""
-    assert "Near a training image it is ×0.50 [" in texts.sparser_regions(made["a"], {"b": made["b"]})
+    both = texts.sparser_regions(made["a"], {"b": made["b"]})
+    assert "In this network, but not in every one: " in both and "Near a training image it is ×0.50 [" in both
+    assert "? Yes: " in texts.sparser_regions(made["a"], {"c": made["a"]}).replace("**", "")
 
 
 def test_regions_are_counted():

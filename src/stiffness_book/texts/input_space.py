@@ -136,13 +136,20 @@ def sparser_regions(table, others=None):
     at, random = (near_data.densities(table, path) for path in (DIFFERENT, RANDOM))
     near, far = (_change(at, where) for where in ("near", "far"))
     away = _change(random, "near")
-    sparser = near.mean() <= -FIFTH and (near - far).mean() <= -FIFTH
-    return (f"**Do linear regions grow sparser around training points?** {'Yes' if sparser else 'Hardly'}: on a line "
-            f"near a training image training changes the number of boundaries by {_added(near)}, far from it by "
-            f"{_added(far)}, and near a random point by {_added(away)}." + (
+    here, *elsewhere = (_sparser(one) for one in (table, *(others or {}).values()))
+    answer = ("Yes" if all(elsewhere) else "In this network, but not in every one") if here else "Hardly"
+    return (f"**Do linear regions grow sparser around training points?** {answer}: on a line near a training image "
+            f"training changes the number of boundaries by {_added(near)}, far from it by {_added(far)}, and near a "
+            f"random point by {_added(away)}." + (
                 " Near a training image it is " + ", ".join(
                     f"{_added(_change(near_data.densities(other), 'near'))} for {name}"
                     for name, other in others.items()) + "." if others else ""))
+
+
+def _sparser(table):
+    """Whether there are fewer boundaries near training images than there were, and than far from them."""
+    near, far = (_change(near_data.densities(table), where) for where in ("near", "far"))
+    return near.mean() <= -FIFTH and (near - far).mean() <= -FIFTH
 
 
 def by_the_same_rule(verdicts):
