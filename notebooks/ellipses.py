@@ -45,7 +45,7 @@ from stiffness_book.words import name_of
 parameters = page.start()
 found = {name: page.runs(runs) for name, runs in figures.ellipses(**parameters).items()}
 tables = {network if name == "network" else name: table for name, (table, _) in found.items()}
-table = tables[network]
+table, others = tables[network], {name: other for name, other in tables.items() if name != network}
 verdict = claims.low_near_the_data(table)
 page.answer(texts.less_sensitive_near_data(table), verdict)
 
@@ -112,7 +112,7 @@ page.say(texts.reached_accuracies(tables), texts.ellipse_lengths(table))
 
 # %% tags=["hide-input"]
 page.show(charts.along_ellipses(near_data.bands(table, "logit_norm"), "logit_norm",
-                                title=["Jacobian norm of the logits along ellipses", name_of(dataset)]), "Chart 4",
+                                title=["Jacobian norm of the logits", name_of(dataset)]), "Chart 4",
           "The Jacobian norm of the logits, less their mean over the classes, along the same ellipses.")
 page.say(texts.confidence(table))
 
@@ -141,6 +141,7 @@ page.say(texts.levels_on_ellipses(tables))
 
 # %% tags=["hide-input"]
 page.found(verdict)
+page.say(texts.by_the_same_rule({name: claims.low_near_the_data(other) for name, other in others.items()}))
 
 # %% [markdown]
 # ## One ellipse

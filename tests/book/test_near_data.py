@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from tables import around_data, dips
 
-from stiffness_book import figures, published, texts
+from stiffness_book import claims, figures, published, texts
 from stiffness_book.sensitivity import near_data
 from stiffness_book.sensitivity.input_space import DIFFERENT, ONE, PATHS, RANDOM, InputSpace
 from stiffness_book.words import factor
@@ -79,7 +79,9 @@ def test_the_papers_levels():
 
 def test_the_answer_on_ellipses():
     both = texts.less_sensitive_near_data(around_data(dips(2)))
-    assert "Yes, where classes differ" in both and "the Jacobian norm at the images is ×0.01" in both
+    assert "Yes, where classes differ" in both and "the Jacobian norm at the images is 0.01 of" in both
+    assert both.endswith("The Jacobian norm of the logits, before the softmax, dips where classes differ: 0.01.")
+    assert "hardly dips where classes differ: 1.00" in texts.less_sensitive_near_data(around_data(dips(0)))
     assert "In part" in texts.less_sensitive_near_data(around_data(dips(0.2)))
     assert "No:" in texts.less_sensitive_near_data(around_data(dips(0)))
 
@@ -123,6 +125,16 @@ def test_the_answer_on_regions():
         texts.sparser_regions(everywhere))
     rows = texts.densities_near_and_far({"a": everywhere}).splitlines()
     assert len(rows) == 5 and rows[2].startswith("| a | different classes | 10.00 | 5.00 | 10.00 | 5.00 | ×0.50 [")
+
+
+def test_other_networks_are_judged_by_the_same_rule():
+    made = {"a": around_data(dips(2)), "b": around_data(lambda path, near, trained: 50.0 if trained else 100.0)}
+    said = texts.by_the_same_rule({name: claims.regions_grow_sparser(table) for name, table in made.items()})
+    assert said.endswith("a: reproduced; b: partly, 1 of 3 parts (fails: near over far; fails: over random points).")
+    assert texts.by_the_same_rule({}) == ""
+    both = texts.sparser_regions(made["a"], {"b": made["b"]})
+    assert "In this network, but not in every one: " in both and "Near a training image it is ×0.50 [" in both
+    assert "? Yes: " in texts.sparser_regions(made["a"], {"c": made["a"]}).replace("**", "")
 
 
 def test_regions_are_counted():

@@ -162,7 +162,7 @@ def round_an_ellipse(points, curves, names, *, title):
     told = [f"{path.capitalize()} ({names[path]}): from {own['norm'].min():.2g} to {own['norm'].max():.2g} along the "
             f"ellipse, {_at_corners(own):.2g} at the points." for path in paths
             for own in [places[places["path"] == path]]]
-    return alt.concat(curve, ring, image, columns=3, spacing=12).resolve_scale(color="independent").add_params(
+    return alt.concat(curve, ring, image, columns=3, spacing=10).resolve_scale(color="independent").add_params(
         kind).properties(
         title=with_notes(title, ["drag the cursor along the ellipse, or use the slider"]),
         usermeta={"narrow": {"size": PHONE // columns * columns, "columns": 1}},

@@ -29,6 +29,7 @@ from stiffness_book.summaries import over_seeds
 
 # Tableau's ten colours, one for each class; their shades are mixed with white
 CLASSES = ("4e79a7", "f28e2b", "e15759", "76b7b2", "59a14f", "edc948", "b07aa1", "ff9da7", "9c755f", "bab0ac")
+INK = "#111"  # of names on the picture, which is as light on a dark page, where texts in black turn white
 LIGHTEST = 0.75  # the largest share of white in a shade
 CLOSEST = 8  # the largest magnification
 WHOLE = "whole plane"
@@ -65,9 +66,9 @@ def region_pictures(pictures, corners, names, *, title):
         panels.append(alt.layer(
             image, marks.mark_point(filled=True, size=90, color="white", stroke="black", strokeWidth=2, opacity=1,
                                     clip=True).encode(tooltip=["name:N"]),
-            marks.mark_text(dy=-14, fontWeight="bold", color="black", stroke="white", strokeWidth=3, clip=True,
+            marks.mark_text(dy=-14, fontWeight="bold", color=INK, stroke="white", strokeWidth=3, clip=True,
                             strokeJoin="round").encode(text="name:N"),
-            marks.mark_text(dy=-14, fontWeight="bold", color="black", clip=True).encode(text="name:N"),
+            marks.mark_text(dy=-14, fontWeight="bold", color=INK, clip=True).encode(text="name:N"),
         ).properties(width=PANEL, height=PANEL, title=moment, name=f"plane_{number}"))
     told = ", ".join(f"example {number} is of class {name}" for number, name in enumerate(names, start=1))
     return alt.hconcat(*panels).resolve_scale(x="shared", y="shared").add_params(look, zoom).properties(

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 
 from stiffness_book.claims.parts import Part, outcomes
 from stiffness_book.claims.parts import verdict as verdict_on
-from stiffness_book.words import signed
 
 CLAIMS = {}
 
@@ -122,7 +121,7 @@ def picture(part, width=150, height=22):
     if part.paper is not None:
         marks.append(f'<circle class="paper" cx="{x(part.paper)}" cy="{middle}" r="5"/>')
     return (f'<svg class="effect" viewBox="0 0 {width} {height}" width="{width}" height="{height}" role="img" '
-            f'aria-label="{in_words(part)}; no effect would be {signed(part.none)}">{"".join(marks)}</svg>')
+            f'aria-label="{in_words(part)}; no effect would be {part.form(part.none)}">{"".join(marks)}</svg>')
 
 
 def in_order():

@@ -35,6 +35,7 @@ from stiffness_book.texts.harmonics import (
     steps_to_losses,
 )
 from stiffness_book.texts.input_space import (
+    by_the_same_rule,
     confidence,
     densities_near_and_far,
     dip_factors,
@@ -132,6 +133,7 @@ __all__ = [
     "beyond_the_pairs",
     "block_tests",
     "both_versions_at_once",
+    "by_the_same_rule",
     "ceiling_of_the_sign",
     "changes_by_order",
     "changes_with_the_stratum",

@@ -5,6 +5,7 @@ import pandas as pd
 
 from stiffness_book import published
 from stiffness_book.claims.novak import DOUBLE, FIFTH
+from stiffness_book.claims.parts import outcomes
 from stiffness_book.sensitivity import near_data
 from stiffness_book.sensitivity.input_space import DIFFERENT, ONE, PATHS, RANDOM
 from stiffness_book.sensitivity.near_data import AFTER, AT, BEFORE, BETWEEN, MOMENTS
@@ -18,18 +19,26 @@ def _added(values):
     return mean_of(values, factor)
 
 
+def _times(logarithm):
+    """A factor without its sign, as text: 0.41."""
+    return factor(logarithm).removeprefix("×")
+
+
 def less_sensitive_near_data(table):
     """The finding in a sentence or two."""
     def learnt(measure, path):
         return near_data.learnt(near_data.factors(table, measure, path)).mean()
 
     norm, changes, one = learnt("norm", DIFFERENT), learnt("transitions", DIFFERENT), learnt("norm", ONE)
+    logits = learnt("logit_norm", DIFFERENT)
     both = norm <= -DOUBLE and changes <= -FIFTH
     answer = "Yes, where classes differ" if both else "In part" if norm <= -DOUBLE or changes <= -FIFTH else "No"
     return (f"**Are networks less sensitive near the data?** {answer}: on ellipses through three training images of "
-            f"different classes the Jacobian norm at the images is {factor(norm)} of that midway between them, and the "
-            f"density of transitions {factor(changes)}. Within one class the norm at the images is {factor(one)} of "
-            "that between them. Each factor is what training adds to the same factor of the untrained network.")
+            f"different classes the Jacobian norm at the images is {_times(norm)} of that midway between them, and the "
+            f"density of transitions {_times(changes)} of it. On ellipses through images of one class the norm is "
+            f"{_times(one)} of that between them. Each number is divided by that of the untrained network. The "
+            f"Jacobian norm of the logits, before the softmax, {'dips' if logits <= -FIFTH else 'hardly dips'} where "
+            f"classes differ: {_times(logits)}.")
 
 
 def levels_on_ellipses(tables):
@@ -58,7 +67,7 @@ def _level(value):
     """A level that may be very small or large, as text: 0.137, 8.5·10⁻⁷, 131."""
     if 1e-4 < value < 1e6:
         return f"{float(f'{value:.3g}'):,.0f}" if value >= 1000 else f"{value:.3g}"
-    return factor(np.log10(value))[1:]
+    return _times(np.log10(value))
 
 
 def _published(measure, path, place):
@@ -122,15 +131,36 @@ def reached_accuracies(tables):
     return f"Classified correctly after training, on average over the runs: {'; '.join(told)}."
 
 
-def sparser_regions(table):
-    """The finding about linear regions in a sentence."""
+def sparser_regions(table, others=None):
+    """The finding about linear regions in a sentence or two. others: {name of another network: table}."""
     at, random = (near_data.densities(table, path) for path in (DIFFERENT, RANDOM))
     near, far = (_change(at, where) for where in ("near", "far"))
     away = _change(random, "near")
-    sparser = near.mean() <= -FIFTH and (near - far).mean() <= -FIFTH
-    return (f"**Do linear regions grow sparser around training points?** {'Yes' if sparser else 'Hardly'}: on a line "
-            f"near a training image training changes the number of boundaries by {_added(near)}, far from it by "
-            f"{_added(far)}, and near a random point by {_added(away)}.")
+    here, *elsewhere = (_sparser(one) for one in (table, *(others or {}).values()))
+    answer = ("Yes" if all(elsewhere) else "In this network, but not in every one") if here else "Hardly"
+    return (f"**Do linear regions grow sparser around training points?** {answer}: on a line near a training image "
+            f"training changes the number of boundaries by {_added(near)}, far from it by {_added(far)}, and near a "
+            f"random point by {_added(away)}." + (
+                " Near a training image it is " + ", ".join(
+                    f"{_added(_change(near_data.densities(other), 'near'))} for {name}"
+                    for name, other in others.items()) + "." if others else ""))
+
+
+def _sparser(table):
+    """Whether there are fewer boundaries near training images than there were, and than far from them."""
+    near, far = (_change(near_data.densities(table), where) for where in ("near", "far"))
+    return near.mean() <= -FIFTH and (near - far).mean() <= -FIFTH
+
+
+def by_the_same_rule(verdicts):
+    """What the rule says of other networks, in a sentence. verdicts: {name of a network: verdict}."""
+    told = []
+    for name, verdict in verdicts.items():
+        missed = [f"{outcome}: {part.name}" for part, outcome in zip(verdict.parts, outcomes(verdict.parts))
+                  if outcome != "holds"]
+        told.append(f"{name}: {', '.join(filter(None, [verdict.verdict, verdict.held]))}"
+                    + (f" ({'; '.join(missed)})" if missed else ""))
+    return f"By the same rule, for the other networks and settings: {'; '.join(told)}." if told else ""
 
 
 def _change(densities, where):
