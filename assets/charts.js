@@ -125,7 +125,10 @@
       delete spec.hconcat;
     }
     if (narrow && target.clientWidth < NARROW) {
-      for (const panel of spec.concat ?? [spec]) panel.width = panel.height = narrow.size;
+      for (const panel of spec.concat ?? [spec]) {
+        if (narrow.size) panel.width = panel.height = narrow.size;
+        if (narrow.width) panel.width = narrow.width;
+      }
       if (spec.concat) {
         spec.columns = narrow.columns;
         if (narrow.labels === false) { // no room for them: pointing at a cell tells its classes
@@ -138,7 +141,9 @@
             encoding.x.title = "";
           }
         }
-        for (const panel of spec.concat) panel.title = { text: panel.title, fontSize: 12 };
+        for (const panel of spec.concat.filter(one => typeof one.title === "string")) {
+          panel.title = { text: panel.title, fontSize: 12 };
+        }
       } else {
         spec.layer = spec.layer.filter(part => part.name !== narrow.without);
       }

@@ -18,7 +18,7 @@
 # gap moves with it. Here are such pairs from [the survey of many networks](survey.ipynb).
 
 # %% tags=["parameters", "hide-input"] mystnb={"code_prompt_show": "Parameters", "code_prompt_hide": "Parameters"}
-datasets: list = ["mnist", "fashion_mnist", "cifar10"]  # or digits, which needs no download
+datasets: list = ["mnist", "fashion_mnist"]  # also cifar10, or digits, which needs no download
 widths: list = [4, 12, 40, 120, 400]  # units in a hidden layer
 depths: list = [1, 3]  # hidden layers
 ways: list = None  # how networks of a shape are trained; None: the six ways of this book's survey

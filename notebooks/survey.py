@@ -19,7 +19,7 @@
 # (N5). Here many small networks are trained in many ways.
 
 # %% tags=["parameters", "hide-input"] mystnb={"code_prompt_show": "Parameters", "code_prompt_hide": "Parameters"}
-datasets: list = ["mnist", "fashion_mnist", "cifar10"]  # or digits, which needs no download
+datasets: list = ["mnist", "fashion_mnist"]  # also cifar10, or digits, which needs no download
 widths: list = [4, 12, 40, 120, 400]  # units in a hidden layer
 depths: list = [1, 3]  # hidden layers
 ways: list = None  # how networks of a shape are trained; None: the six ways of this book's survey
@@ -71,8 +71,8 @@ page.say(texts.networks_trained(networks))
 # ## Over all networks, and among those that are alike
 #
 # A correlation over all networks can come from one factor that moves both numbers, as random labels do. So it is also
-# computed without random labels, and among networks of one shape with the same kind of labels and images. If it changes
-# then, or turns round, that is Simpson's paradox.
+# computed for *true labels* alone, and among *alike networks*, of one shape, with the same kind of labels and images.
+# If it changes then, or turns round, that is Simpson's paradox.
 
 # %% tags=["hide-input"]
 some = {name: survey.MEASURES[name] for name in ("jacobian_norm", "transitions")}

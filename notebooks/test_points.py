@@ -19,7 +19,7 @@
 # help the point? The networks are those of [the survey](survey.ipynb) that have every true training label right.
 
 # %% tags=["parameters", "hide-input"] mystnb={"code_prompt_show": "Parameters", "code_prompt_hide": "Parameters"}
-datasets: list = ["mnist", "fashion_mnist", "cifar10"]  # or digits, which needs no download
+datasets: list = ["mnist", "fashion_mnist"]  # also cifar10, or digits, which needs no download
 widths: list = [4, 12, 40, 120, 400]  # units in a hidden layer
 depths: list = [1, 3]  # hidden layers
 ways: list = None  # how networks of a shape are trained; None: the six ways of this book's survey
@@ -65,13 +65,14 @@ page.show(charts.errors_by_decile(survey.by_decile(right, drawn), title="Share o
 #   label* the number knows the answer, and is shown for comparison.
 #
 # The *area under the curve* is the probability that of a wrong and a right point the wrong one has the larger number
-# (the smaller margin, the smaller stiffness): 0.5 is chance, 1 is perfect. *At equal margin* counts only pairs
-# among ten points at a time that are neighbours by margin, so that doubt is nearly the same for both.
+# (the smaller margin, the smaller stiffness): 0.5 is chance, 1 is perfect. *At equal margin* counts only pairs among
+# ten points at a time that are neighbours by margin, so that doubt is nearly the same for both.
 
 # %% tags=["hide-input"]
-page.show(charts.estimates(survey.area_rows(right, PREDICTORS), "area under the curve", none=0.5,
+names = {name: words.removeprefix("stiffness, ") for name, words in PREDICTORS.items()}
+page.show(charts.estimates(survey.area_rows(right, names), "area under the curve", none=0.5,
                            title="Telling the wrong points"),
-          "Chart 1", "Areas under the curve for each predictor, alone and at equal margin.")
+          "Chart 1", "Areas under the curve for norm and margin, and for stiffness by sign and by cosine.")
 
 # %% tags=["hide-input"]
 page.say(texts.areas_under_the_curve(networks))

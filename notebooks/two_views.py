@@ -19,7 +19,7 @@
 # generalisation gap, whether either adds to the other, and what each costs to measure.
 
 # %% tags=["parameters", "hide-input"] mystnb={"code_prompt_show": "Parameters", "code_prompt_hide": "Parameters"}
-datasets: list = ["mnist", "fashion_mnist", "cifar10"]  # or digits, which needs no download
+datasets: list = ["mnist", "fashion_mnist"]  # also cifar10, or digits, which needs no download
 widths: list = [4, 12, 40, 120, 400]  # units in a hidden layer
 depths: list = [1, 3]  # hidden layers
 ways: list = None  # how networks of a shape are trained; None: the six ways of this book's survey
@@ -42,11 +42,12 @@ page.say(texts.which_predicts_better(networks))
 # ## Rank correlations with the gap
 #
 # For each measure its rank correlation with the generalisation gap over networks that have every training label right:
-# over all of them; without random labels; and among networks of one shape with the same kind of labels and images. Each
-# of the ten is a number for a whole network.
+# over all of them; over those with *true labels*; and among *alike networks*, of one shape, with the same kind of
+# labels and images. Each of the ten is a number for a whole network.
 
 # %% tags=["hide-input"]
-page.show(charts.estimates(survey.correlation_rows(right, survey.MEASURES), "rank correlation with the gap",
+names = {measure: words.removeprefix("stiffness ") for measure, words in survey.MEASURES.items()}
+page.show(charts.estimates(survey.correlation_rows(right, names), "rank correlation with the gap",
                            title="Ten measures and the gap"),
           "Chart 1", "Rank correlations of the ten measures with the gap, over all networks and among alike ones.")
 

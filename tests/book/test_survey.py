@@ -105,7 +105,7 @@ def test_a_paradox_of_simpsons_is_told():
                              - 0.01 * (row["batch"] == "full") - 0.002 * (row["activation"] == "relu"))
     found = found[found["condition"] != "translated"]
     rows = survey.correlation_rows(found, {"jacobian_norm": "norm"}).set_index(["dataset", "kind"])["mean"]
-    assert rows["a", "all"] > 0 and rows["a", "without random labels"] < -0.9 > rows["a", "alike in shape and labels"]
+    assert rows["a", "all"] > 0 and rows["a", "true labels"] < -0.9 > rows["a", "alike networks"]
     said = texts.changes_with_the_stratum(found, "jacobian_norm")
     assert said.count("−1.00") == 4 and "(a); " in said
 

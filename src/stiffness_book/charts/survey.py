@@ -1,5 +1,7 @@
 """Charts of many trained networks: their generalisation gap against what is measured of each."""
 
+import math
+
 import altair as alt
 import numpy as np
 import pandas as pd
@@ -21,7 +23,10 @@ from stiffness_book.charts.parts import (
 )
 from stiffness_book.summaries import rank_correlation
 
+SCATTER = 225  # width of one of two panels beside bars with long names
 PAIR_PANEL = 150  # width of one of three panels side by side
+NARROW = 110  # width of a panel beside long names, on a phone
+ONE_COLUMN = {"narrow": {"columns": 1}}  # on a phone
 CONDITION = alt.Scale(domain=["true labels", "random labels", "translated"], range=["#1f77b4", "#d1660f", "#2ca02c"])
 PICKED = {"width": "width", "depth": "hidden layers", "activation": "units", "optimizer": "optimizer",
           "batch": "batches", "learning_rate": "learning rate"}
@@ -68,13 +73,13 @@ def gap_scatter(found, measures, *, title):
         grid=False, **ticks_at(ticks), format="~g"))).add_params(area, data)
     second = points.transform_calculate(chosen="datum[measure]").transform_filter("isValid(datum.chosen)").encode(
         alt.X("chosen:Q", title="measure of the menu", scale=alt.Scale(zero=False),
-              axis=alt.Axis(grid=False, tickCount=5))).add_params(measure)
+              axis=alt.Axis(grid=False, tickCount=4, format="~s"))).add_params(measure)
     bars = [base.mark_bar(cornerRadius=2).encode(
         alt.Y(f"{name}:N", title=words, sort=sorted(set(rows[name]))), alt.X("count():Q", title="networks",
                                                                             axis=alt.Axis(grid=False, tickCount=4)),
         opacity=alt.when(pick).then(alt.value(0.9)).otherwise(alt.value(0.2)), color=alt.value(GREY),
         tooltip=[alt.Tooltip(f"{name}:N", title=words), alt.Tooltip("count():Q", title="networks")],
-    ).transform_filter(area).add_params(pick).properties(width=PANEL - 60, height=alt.Step(16))
+    ).transform_filter(area).add_params(pick).properties(width=SCATTER - 60, height=alt.Step(16))
         for (name, words), pick in zip(PICKED.items(), picks)]
     told = []
     for name, own in found.groupby("dataset", sort=False):
@@ -82,9 +87,10 @@ def gap_scatter(found, measures, *, title):
         told.append(f"{name}: {len(own)} networks, rank correlation of norm and gap "
                     f"{or_unknown(rank_correlation(own['jacobian_norm'], own['gap']), '.2f')}, without random labels "
                     f"{or_unknown(rank_correlation(true['jacobian_norm'], true['gap']), '.2f')}.")
-    panels = [panel.properties(width=PANEL, height=230) for panel in (first, second)]
+    panels = [panel.properties(width=SCATTER, height=230) for panel in (first, second)]
     return alt.concat(*panels, *bars, columns=2, spacing=16).properties(
-        title=with_notes(title, notes), description=sentences(f"{what}. " + " ".join(told), notes))
+        title=with_notes(title, notes), usermeta=ONE_COLUMN,
+        description=sentences(f"{what}. " + " ".join(told), notes))
 
 
 def factor_pairs(pairs, factors, *, title):
@@ -113,6 +119,7 @@ def factor_pairs(pairs, factors, *, title):
             both = both.assign(**{name: [float(f"{value:.3g}") for value in both[name]] for name in ("one", "other")})
             if positive:
                 scale, ticks = logarithmic(both[["one", "other"]])
+                ticks = ticks[::-math.ceil(len(ticks) / 4)]
             else:
                 ends = [float(both[["one", "other"]].min().min()), float(both[["one", "other"]].max().max())]
                 scale, ticks = alt.Scale(domain=ends, nice=True, zero=False), 4
@@ -134,7 +141,8 @@ def factor_pairs(pairs, factors, *, title):
     if not told:
         return no_data(title, what, notes=notes)
     return alt.concat(*panels, columns=3, spacing=14).properties(
-        title=with_notes(title, notes), description=sentences(f"{what}. " + " ".join(told), notes))
+        title=with_notes(title, notes), usermeta=ONE_COLUMN,
+        description=sentences(f"{what}. " + " ".join(told), notes))
 
 
 def size_curves(rows, *, title):
@@ -164,7 +172,8 @@ def size_curves(rows, *, title):
                  f"{or_unknown(line['mean'].iloc[-1], '.3f')} at {line['width'].iloc[-1]}."
                  for name, line in own.sort_values("width").groupby("dataset", sort=False)]
     return alt.concat(*panels, columns=2, spacing=16).properties(
-        title=with_notes(title, notes), description=sentences(f"{what}. " + " ".join(told), notes))
+        title=with_notes(title, notes), usermeta=ONE_COLUMN,
+        description=sentences(f"{what}. " + " ".join(told), notes))
 
 
 def estimates(rows, x, *, title, none=0.0, form=".2f"):
@@ -181,11 +190,11 @@ def estimates(rows, x, *, title, none=0.0, form=".2f"):
     panels, told = [], []
     for dataset, own in rows.groupby("dataset", sort=False):
         base = alt.Chart(own.drop(columns="dataset")).encode(
-            alt.Y("name:N", sort=names, title=None, axis=alt.Axis(grid=False, labelLimit=230)),
+            alt.Y("name:N", sort=names, title=None, axis=alt.Axis(grid=False, labelLimit=260)),
             alt.YOffset("kind:N", sort=kinds),
             alt.Color("kind:N", sort=kinds, scale=CURVES, legend=alt.Legend(title=None, orient="bottom", columns=1,
                                                                             symbolOpacity=1)))
-        axis = {"title": x, "scale": alt.Scale(zero=False), "axis": alt.Axis(grid=False, tickCount=6)}
+        axis = {"title": x, "scale": alt.Scale(zero=False), "axis": alt.Axis(grid=False, tickCount=4)}
         panels.append(alt.layer(
             zero_line(x=alt.datum(none)),
             base.mark_rule(strokeWidth=2).encode(alt.X("low:Q", **axis), alt.X2("high:Q")),
@@ -196,7 +205,8 @@ def estimates(rows, x, *, title, none=0.0, form=".2f"):
         told += [f"{dataset}, {row.name}, {row.kind}: {or_unknown(row.mean, form)}."
                  for row in own[["name", "kind", "mean"]].itertuples(index=False, name="Row")]
     return alt.concat(*panels, columns=1, spacing=12).properties(
-        title=with_notes(title, notes), description=sentences(f"{what}. " + " ".join(told), notes))
+        title=with_notes(title, notes), usermeta={"narrow": {"columns": 1, "width": NARROW}},
+        description=sentences(f"{what}. " + " ".join(told), notes))
 
 
 def errors_by_decile(rows, *, title):
@@ -226,7 +236,8 @@ def errors_by_decile(rows, *, title):
                  f"{or_unknown(line['mean'].iloc[-1], '.2f')} in the last."
                  for name, line in own.sort_values("decile").groupby("name", sort=False)]
     return alt.concat(*panels, columns=2, spacing=16).properties(
-        title=with_notes(title, notes), description=sentences(f"{what}. " + " ".join(told), notes))
+        title=with_notes(title, notes), usermeta=ONE_COLUMN,
+        description=sentences(f"{what}. " + " ".join(told), notes))
 
 
 def _whole(rows):

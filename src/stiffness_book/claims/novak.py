@@ -50,7 +50,7 @@ def low_near_the_data(table):
 
 @claim("N2", source="Novak", statement="Across many trained networks, the norm of the Jacobian correlates with the "
                                        "generalisation gap.",
-       pages={"survey": "MNIST, Fashion-MNIST and CIFAR-10"})
+       pages={"survey": "MNIST and Fashion-MNIST"})
 def norm_correlates_with_gap(networks):
     """Of the networks with every training label right, at the end of training, for each data set: Kendall's rank
     correlation of the mean norm at test points with the gap (training accuracy minus test accuracy). *All*: 0.5 or
@@ -71,7 +71,7 @@ def norm_correlates_with_gap(networks):
 
 @claim("N3", source="Novak", statement="Random labels and full-batch training raise the norm of the Jacobian; "
                                        "augmentation and ReLU units lower it.",
-       pages={"factors": "MNIST, Fashion-MNIST and CIFAR-10"})
+       pages={"factors": "MNIST and Fashion-MNIST"})
 def factors_change_the_norm(networks):
     """Pairs of networks that differ in one thing and start from the same weights, at the end of training, both with
     every training label right (where images are translated in every batch, 95 % of those that are not). For each data
@@ -91,7 +91,7 @@ def factors_change_the_norm(networks):
 
 @claim("N4", source="Novak", statement="The norm of the Jacobian predicts which single test points a network has "
                                        "right.",
-       pages={"test_points": "MNIST, Fashion-MNIST and CIFAR-10"})
+       pages={"test_points": "MNIST and Fashion-MNIST"})
 def norm_tells_wrong_points(networks):
     """Of the networks that were trained on true labels and have every one right, at the end of training, for each data
     set: the probability that of two test points, of which the network has one wrong, the wrong one has the larger norm
@@ -115,7 +115,7 @@ def norm_tells_wrong_points(networks):
 
 @claim("N5", source="Novak", statement="Larger networks, with more weights than they need, generalise better and are "
                                        "less sensitive.",
-       pages={"survey": "MNIST, Fashion-MNIST and CIFAR-10"})
+       pages={"survey": "MNIST and Fashion-MNIST"})
 def larger_networks_are_better(networks):
     """Of the networks that have every true training label right, at the end of training, for each data set: the rank
     correlation of the width with the gap, and with the mean norm at test points, among networks that are alike in

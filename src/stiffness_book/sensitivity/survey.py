@@ -128,8 +128,8 @@ def correlation_within(found, measure, alike=("condition",)):
 def strata(found):
     """{name: a function of a measure that gives its correlation with the gap among those networks}."""
     true = found[found["condition"] != "random labels"]
-    return {"all": partial(correlation, found), "without random labels": partial(correlation, true),
-            "alike in shape and labels": partial(correlation_within, found)}
+    return {"all": partial(correlation, found), "true labels": partial(correlation, true),
+            "alike networks": partial(correlation_within, found)}
 
 
 def with_interval(value, error, shapes, bounds=(-1.0, 1.0)):

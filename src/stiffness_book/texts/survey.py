@@ -129,7 +129,7 @@ def which_predicts_better(networks):
     """The finding of the two views in a sentence: the strongest rank correlations without random labels."""
     told = []
     for name, own in survey.right(networks).groupby("dataset", sort=False):
-        correlated = survey.strata(own)["without random labels"]
+        correlated = survey.strata(own)["true labels"]
         norm = correlated("jacobian_norm")
         taus = {words: correlated(measure) for measure, words in survey.MEASURES.items()
                 if measure.startswith(("within", "between"))}
