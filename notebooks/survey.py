@@ -66,7 +66,7 @@ page.say(texts.networks_trained(networks))
 # and see the same batches. They differ in the optimizer (Adam, momentum, plain gradient descent), its rate, batches of
 # 50 or of all training images, ReLU or saturating units (`hard_tanh`), and in their data: true labels, random labels,
 # or images that are moved by up to three pixels in every batch. The paper's ranges are not known here; its networks
-# were larger and had more training images.
+# were larger and had more training images, of CIFAR-10, which this survey does not have yet.
 #
 # ## Over all networks, and among those that are alike
 #
