@@ -9,6 +9,7 @@ from keras import ops
 from stiffness.engine.backend import backend
 from stiffness.engine.engine import restored_state, slices_of
 from stiffness.engine.examples import bytes_of, count_of, inputs_of, take, to_numpy
+from stiffness.engine.gradients import difference, size, tolerance
 from stiffness.engine.keras_private import attached_logits, layers_of, loss_settings
 from stiffness.engine.taps import patched
 from stiffness.gram import MEASURING, check_model
@@ -167,7 +168,7 @@ def _logits(model, x, from_logits):
     together = to_numpy(prediction)
     for i in range(len(together)):
         alone = to_numpy(model(_tensors(x, slice(i, i + 1)), training=False))[0]
-        if not np.allclose(together[i], alone, rtol=1e-3, atol=1e-5, equal_nan=True):
+        if difference(together[i], alone) > tolerance(layers_of(model)) * size(together[i]):
             raise ValueError(f"the output for example {i} of x depends on the other examples, so it has no Jacobian of "
                              "its own; look for a normalisation over the batch")
     attached = attached_logits(prediction) is not None
@@ -372,12 +373,12 @@ def _windows(layer, inputs):
     k, *space, channels = inputs.shape
     if kind.startswith("Global"):
         return np.moveaxis(inputs.reshape(k, -1, channels), 1, 2)
-    sizes, strides = (tuple(np.broadcast_to(size, len(space))) for size in (layer.pool_size, layer.strides))
+    sizes, strides = (tuple(np.broadcast_to(one, len(space))) for one in (layer.pool_size, layer.strides))
     places = []
-    for extent, size, stride in zip(space, sizes, strides):
-        outside = max((-(-extent // stride) - 1) * stride + size - extent, 0) if layer.padding == "same" else 0
-        starts = np.arange(0, extent + outside - size + 1, stride) - outside // 2
-        places.append(np.clip(starts[:, None] + np.arange(size), 0, extent - 1))  # (outputs, size)
+    for extent, pool, stride in zip(space, sizes, strides):
+        outside = max((-(-extent // stride) - 1) * stride + pool - extent, 0) if layer.padding == "same" else 0
+        starts = np.arange(0, extent + outside - pool + 1, stride) - outside // 2
+        places.append(np.clip(starts[:, None] + np.arange(pool), 0, extent - 1))  # (outputs, size)
     for axis, chosen in enumerate(places):
         inputs = np.take(inputs, chosen.ravel(), axis=1 + axis)
     shape = [k, *[number for chosen in places for number in chosen.shape], channels]

@@ -122,6 +122,12 @@ def test_what_has_no_jacobian_norm(make, x, error, message):
         jacobian_norm(make(), x)
 
 
+def test_rounding_of_large_logits_is_no_dependence_on_other_examples():
+    rounded = layers.Lambda(lambda z: 1000.0 * z + 1e-4 * tf.cast(tf.shape(z)[0], tf.float32))
+    model = keras.Sequential([keras.Input((3,)), layers.Dense(3, kernel_initializer="identity"), rounded])
+    assert np.isfinite(jacobian_norm(model, np.eye(3, dtype="float32"))).all()  # of each three logits two are 0
+
+
 def test_outputs_that_are_no_probabilities():
     model = keras.Sequential([keras.Input((2,)), layers.Dense(3)])
     with pytest.raises(ValueError, match="pass from_logits=True"):
