@@ -3,6 +3,7 @@
 
 import keras
 import numpy as np
+import pandas as pd
 import pytest
 from sklearn.metrics import roc_auc_score
 
@@ -188,12 +189,15 @@ def test_a_member_that_diverges_does_not_stop_the_others():
 @pytest.mark.parametrize("damage, match", [
     (lambda table: table[table["quantity"] != "jacobian_norm"], "0 rows of jacobian_norm"),
     (lambda table: table[table["member"] != 1], "members .0, 2.; expected 3"),
-    (lambda table: table[(table["member"] > 0) | (table["moment"] != "end")], "member 0 was not measured at its end"),
+    (lambda table: table[(table["member"] > 0) | (table["moment"] != "end")], "has the moments fitted; expected end"),
     (lambda table: table.assign(value=table["value"].where(table["quantity"] != "test_accuracy", 1.5)), "from 0 to 1"),
     (lambda table: table.assign(quantity=table["quantity"].replace("transitions", "turns")), "quantities turns"),
     (lambda table: table[table["decile"].isna() | (table["decile"] != 4)], "9 rows of error_by_norm"),
     (lambda table: table.assign(step=table["step"] + 1000), "at steps"),
     (lambda table: table.drop(columns="decile"), "its columns are"),
+    (lambda table: pd.concat([table, table.iloc[:1]]), "rows twice"),
+    (lambda table: table.assign(decile=table["decile"] + 1), "deciles are not those from 0 to 9"),
+    (lambda table: table.assign(moment=table["moment"].replace("end", "last")), "has the moments .*last"),
 ])
 def test_a_damaged_table_is_refused(stored, damage, match):
     ensemble, table = stored

@@ -149,7 +149,7 @@ def test_what_the_pages_say():
     sided = cells(texts.sides_of_the_diagonal(found))
     assert sided[0][:4] == ["random labels / true labels", "a", "48", "0.0\N{NO-BREAK SPACE}%"]
     factors = texts.factors_and_norm(found, claims.factors_change_the_norm(found))
-    assert "a and b in this order: random labels against true labels ×1.00, ×1.00" in factors
+    assert "(on a and b): random labels against true labels ×1.00, ×1.00" in factors
     wrong = texts.wrong_points(found, claims.norm_tells_wrong_points(found))
     assert "with probability 0.80, the smaller margin 0.80" in wrong and "4 of 4 parts" in wrong
     assert cells(texts.areas_under_the_curve(found))[0][:2] == ["norm of the Jacobian", "0.80"]

@@ -154,19 +154,28 @@ def check(table, ensemble, provenance):
     if set(members) != set(range(len(ensemble.members))):
         raise NotWhole(f"it has the members {sorted(members)}; expected {len(ensemble.members)}, from 0")
     for member, rows in members.items():
+        moments = set(rows["moment"])
         if rows["quantity"].tolist() == ["diverged"]:
             continue
-        if unknown := set(rows["moment"].dropna()) - set(MOMENTS):
-            raise NotWhole(f"member {member} has the unknown moments {', '.join(sorted(unknown))}")
-        if MOMENTS[-1] not in set(rows["moment"]) or rows["moment"].isna().any():
-            raise NotWhole(f"member {member} was not measured at its end")
-        for moment, own in rows.groupby("moment"):
-            if own["step"].nunique() != 1 or not 0 < own["step"].iloc[0] <= ensemble.steps:
-                raise NotWhole(f"member {member} is {moment} at steps {own['step'].unique().tolist()}")
-            for name, quantity in QUANTITIES.items():
-                found = own.loc[own["quantity"] == name, "decile"]
-                expected = list(range(DECILES)) if quantity.keys else [None]
-                if name != "diverged" and sorted(found, key=str) != sorted(expected, key=str) and not (
-                        expected == [None] and len(found) == 1 and found.isna().all()):
-                    raise NotWhole(f"member {member} has {len(found)} rows of {name}, {moment}; "
-                                   f"expected {len(expected)}")
+        if rows["moment"].isna().any() or moments - set(MOMENTS) or MOMENTS[-1] not in moments:
+            raise NotWhole(f"member {member} has the moments {', '.join(map(str, moments))}; expected "
+                           f"{MOMENTS[-1]}, and {MOMENTS[0]} where it had every label right")
+        for moment, steps in rows.groupby("moment")["step"].unique().items():
+            if len(steps) != 1 or not 0 < steps[0] <= ensemble.steps:
+                raise NotWhole(f"member {member} is {moment} at steps {steps.tolist()}; expected one step")
+    measured = table[table["quantity"] != "diverged"]
+    by_tenth = measured["quantity"].isin([name for name, quantity in QUANTITIES.items() if quantity.keys])
+    known = measured["decile"].isin(range(DECILES)).fillna(False)
+    if (by_tenth & ~known).any() or (measured["decile"].notna() & ~by_tenth).any():
+        raise NotWhole(f"its deciles are not those from 0 to {DECILES - 1} of the quantities that have them")
+    keys = ["member", "moment", "quantity"]
+    if measured.duplicated([*keys, "decile"]).any():
+        raise NotWhole("it has rows twice")
+    counts = measured.groupby(keys).size().unstack(fill_value=0)
+    for name, quantity in QUANTITIES.items():
+        expected = DECILES if quantity.keys else 1
+        found = counts[name] if name in counts else counts.iloc[:, 0] * 0
+        if name != "diverged" and (found != expected).any():
+            member, moment = found.index[(found != expected).argmax()]
+            raise NotWhole(f"member {member} has {found.loc[member, moment]} rows of {name}, {moment}; "
+                           f"expected {expected}")

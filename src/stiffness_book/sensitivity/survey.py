@@ -59,6 +59,8 @@ def networks(runs):
         table["quantity"]))
     wide = table.pivot(index=["address", "member", "moment", "step", "seed"], columns="quantity", values="value")
     wide = wide.reset_index().rename_axis(columns=None)
+    wide = wide.sort_values("address", key=lambda column: column.map(list(by_address).index), kind="stable",
+                            ignore_index=True)
     own = [by_address[address] for address in wide["address"]]
     told = pd.DataFrame([{
         "dataset": name_of(run.dataset), "width": run.layers[1][0], "depth": len(run.layers[1]),

@@ -75,9 +75,9 @@ def factors_and_norm(networks, verdict):
         ratios = [survey.log_ratios(own, what).mean() for _, own in networks.groupby("dataset", sort=False)]
         told.append(f"{one} against {other} " + ", ".join(
             factor(ratio) if np.isfinite(ratio) else "not measured" for ratio in ratios))
-    return ("**What makes a network sensitive?** "
-            f"The norm’s mean ratio is, {_and(dict.fromkeys(networks['dataset']))} in this order: {'; '.join(told)}. "
-            f"As the paper says in {verdict.count} comparisons.")
+    return ("**What makes a network sensitive?** The norm of the Jacobian changes by these mean factors (on "
+            f"{_and(dict.fromkeys(networks['dataset']))}): {'; '.join(told)}. That is as the paper says in {verdict.count} "
+            "comparisons.")
 
 
 def sides_of_the_diagonal(networks):
