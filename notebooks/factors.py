@@ -64,6 +64,9 @@ page.say(texts.sides_of_the_diagonal(networks))
 # units are `hard_tanh`, which is the straight line between -1 and 1; they have no transitions here, as the code of a
 # network is that of its ReLU units.
 #
+# The Jacobian is that of the class probabilities. A network that is less sure of its answers has a larger one whatever
+# its logits do, and a network that is trained on moved images can be less sure of those that are not moved.
+#
 # ## What was found
 
 # %% tags=["hide-input"]

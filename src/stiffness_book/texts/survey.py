@@ -76,8 +76,8 @@ def factors_and_norm(networks, verdict):
         told.append(f"{one} against {other} " + ", ".join(
             factor(ratio) if np.isfinite(ratio) else "not measured" for ratio in ratios))
     return ("**What makes a network sensitive?** The norm of the Jacobian changes by these mean factors (on "
-            f"{_and(dict.fromkeys(networks['dataset']))}): {'; '.join(told)}. That is as the paper says in {verdict.count} "
-            "comparisons.")
+            f"{_and(dict.fromkeys(networks['dataset']))}): {'; '.join(told)}. That is as the paper says in "
+            f"{verdict.count} comparisons.")
 
 
 def sides_of_the_diagonal(networks):
