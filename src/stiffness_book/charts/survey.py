@@ -26,6 +26,7 @@ from stiffness_book.summaries import rank_correlation
 SCATTER = 225  # width of one of two panels beside bars with long names
 PAIR_PANEL = 150  # width of one of three panels side by side
 NARROW = 110  # width of a panel beside long names, on a phone
+THOUSANDS = "format(datum.value, abs(datum.value) < 1000 ? '~g' : '~s')"  # 0.05, 200, 6k
 ONE_COLUMN = {"narrow": {"columns": 1}}  # on a phone
 CONDITION = alt.Scale(domain=["true labels", "random labels", "translated"], range=["#1f77b4", "#d1660f", "#2ca02c"])
 PICKED = {"width": "width", "depth": "hidden layers", "activation": "units", "optimizer": "optimizer",
@@ -73,7 +74,7 @@ def gap_scatter(found, measures, *, title):
         grid=False, **ticks_at(ticks), format="~g"))).add_params(area, data)
     second = points.transform_calculate(chosen="datum[measure]").transform_filter("isValid(datum.chosen)").encode(
         alt.X("chosen:Q", title="measure of the menu", scale=alt.Scale(zero=False),
-              axis=alt.Axis(grid=False, tickCount=4, format="~s"))).add_params(measure)
+              axis=alt.Axis(grid=False, tickCount=4, labelExpr=THOUSANDS))).add_params(measure)
     bars = [base.mark_bar(cornerRadius=2).encode(
         alt.Y(f"{name}:N", title=words, sort=sorted(set(rows[name]))), alt.X("count():Q", title="networks",
                                                                             axis=alt.Axis(grid=False, tickCount=4)),
