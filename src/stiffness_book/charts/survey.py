@@ -25,7 +25,7 @@ from stiffness_book.summaries import rank_correlation
 
 SCATTER = 225  # width of one of two panels beside bars with long names
 PAIR_PANEL = 150  # width of one of three panels side by side
-NARROW = 110  # width of a panel beside long names, on a phone
+NARROW = 85  # width of a panel beside long names, on a phone
 THOUSANDS = "format(datum.value, abs(datum.value) < 1000 ? '~g' : '~s')"  # 0.05, 200, 6k
 ONE_COLUMN = {"narrow": {"columns": 1}}  # on a phone
 CONDITION = alt.Scale(domain=["true labels", "random labels", "translated"], range=["#1f77b4", "#d1660f", "#2ca02c"])

@@ -235,4 +235,6 @@ def area_rows(found, names):
         for kind, quantity in (("alone", f"auc_{predictor}"), ("at equal margin", f"auc_at_equal_margin_{predictor}")):
             means = found.groupby(SHAPE, sort=False)[quantity].mean().rename("value").reset_index()
             rows.append(over_seeds(means, ["dataset"], bounds=(0, 1)).assign(name=words, kind=kind))
-    return pd.concat(rows, ignore_index=True).sort_values("dataset", kind="stable", ignore_index=True)
+    together = pd.concat(rows, ignore_index=True)
+    order = list(dict.fromkeys(found["dataset"]))
+    return together.sort_values("dataset", key=lambda column: column.map(order.index), kind="stable", ignore_index=True)
