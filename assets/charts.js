@@ -153,6 +153,8 @@
       const { view } = await vegaEmbed(target, spec, onCanvas ? { ...options, config: inked(target) } : options);
       await set(view, signals);
       if (stages) tellStages(target, stages);
+      // an area that can be drawn has marks without a name; the chart's description stands for them
+      target.querySelectorAll('[class*="_brush"][role]').forEach(mark => mark.removeAttribute("role"));
       return view;
     };
     let view = await embed();

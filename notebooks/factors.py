@@ -13,9 +13,9 @@
 # %% [markdown]
 # # What makes a network sensitive?
 #
-# **What this page shows.** Novak et al. compare pairs of networks that differ in one thing. Random labels and full
-# batches, they find, raise the norm of the Jacobian, augmentation and ReLU units lower it (N3), and the generalisation
-# gap moves with it. Here are such pairs from [the survey of many networks](survey.ipynb).
+# **What this page shows.** Figure 4 of Novak et al. has pairs of networks that differ in one thing. Random labels and
+# full batches, they find, raise the norm of the Jacobian, augmentation and ReLU units lower it (N3), and the
+# generalisation gap moves with it. Here are such pairs from [the survey of many networks](survey.ipynb).
 
 # %% tags=["parameters", "hide-input"] mystnb={"code_prompt_show": "Parameters", "code_prompt_hide": "Parameters"}
 datasets: list = ["mnist", "fashion_mnist"]  # also cifar10, or digits, which needs no download
@@ -47,7 +47,7 @@ page.answer(texts.factors_and_norm(networks, verdict), verdict)
 # %% tags=["hide-input"]
 page.show(charts.factor_pairs({factor: survey.pairs(networks, factor) for factor in survey.FACTORS},
                               texts.FACTOR_WORDS, title="Pairs of networks"),
-          "Figure 4b", "Gap, norm and transitions of pairs of networks that differ in labels, batches, units, "
+          "Chart 1", "Gap, norm and transitions of pairs of networks that differ in labels, batches, units, "
                        "or augmentation.")
 
 # %% tags=["hide-input"]

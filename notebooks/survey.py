@@ -49,7 +49,7 @@ page.answer(texts.norm_and_gap(networks, verdict), verdict, size_verdict)
 # %% tags=["hide-input"]
 others = {name: words for name, words in survey.MEASURES.items() if name != "jacobian_norm"}
 page.show(charts.gap_scatter(right, others, title="Generalisation gap of many networks"),
-          "Figure 4a", "The generalisation gap against the mean norm at test points, and against another measure.")
+          "Chart 1", "The generalisation gap against the mean norm at test points, and against another measure.")
 
 # %% tags=["hide-input"]
 page.say(texts.networks_trained(networks))
@@ -78,7 +78,7 @@ page.say(texts.networks_trained(networks))
 some = {name: survey.MEASURES[name] for name in ("jacobian_norm", "transitions")}
 page.show(charts.estimates(survey.correlation_rows(right, some), "rank correlation with the gap",
                            title="Sensitivity and the gap"),
-          "Chart 1", "Rank correlations of norm and transitions with the gap, over all networks and among alike ones.")
+          "Chart 2", "Rank correlations of norm and transitions with the gap, over all networks and among alike ones.")
 page.say(texts.changes_with_the_stratum(networks, "jacobian_norm"))
 
 # %% [markdown]
@@ -90,7 +90,7 @@ page.say(texts.changes_with_the_stratum(networks, "jacobian_norm"))
 # %% tags=["hide-input"]
 true = networks[networks["condition"] != "random labels"]
 page.show(charts.size_curves(survey.by_width(true), title="Gap and norm of larger networks"),
-          "Chart 2", "Generalisation gap and norm of the Jacobian against the width of the hidden layers.")
+          "Chart 3", "Generalisation gap and norm of the Jacobian against the width of the hidden layers.")
 page.say(texts.sizes_and_sensitivity(networks))
 
 # %% [markdown]

@@ -51,7 +51,7 @@ page.answer(texts.wrong_points(networks, verdict), verdict)
 # %% tags=["hide-input"]
 drawn = {name: PREDICTORS[name] for name in ("norm", "margin", "stiffness_cosine")}
 page.show(charts.errors_by_decile(survey.by_decile(right, drawn), title="Share of wrong test points"),
-          "Figure 6", "The share of wrong test points in each tenth of them, by norm, margin and stiffness.")
+          "Chart 1", "The share of wrong test points in each tenth of them, by norm, margin and stiffness.")
 
 # %% [markdown]
 # ## What is measured
@@ -72,7 +72,7 @@ page.show(charts.errors_by_decile(survey.by_decile(right, drawn), title="Share o
 names = {name: words.removeprefix("stiffness, ") for name, words in PREDICTORS.items()}
 page.show(charts.estimates(survey.area_rows(right, names), "area under the curve", none=0.5,
                            title="Telling the wrong points"),
-          "Chart 1", "Areas under the curve for norm and margin, and for stiffness by sign and by cosine.")
+          "Chart 2", "Areas under the curve for norm and margin, and for stiffness by sign and by cosine.")
 
 # %% tags=["hide-input"]
 page.say(texts.areas_under_the_curve(networks))

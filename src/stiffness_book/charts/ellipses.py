@@ -24,6 +24,7 @@ from stiffness_book.words import factor
 WORDS = {"norm": "Jacobian norm", "logit_norm": "Jacobian norm of the logits", "transitions": "transitions per radian"}
 PI_LABELS = "{60: 'π/3', 180: 'π', 300: '5π/3'}[datum.value]"
 PHONE = 270  # pixels, the side of a panel where they stand one below the other
+SHADES = 32  # of grey: cells of one shade are one path of the chart's picture
 THIRD = 196  # the side of one of three panels side by side: seven pixels for each of 28
 DRAGGED = "pointerdown, [pointerdown, window:pointerup] > pointermove"
 
@@ -54,7 +55,9 @@ def along_ellipses(bands, measure, *, title, paper=None):
     y = {"title": WORDS[measure], "scale": scale, "axis": axis}
     x = alt.X("angle:Q", title="angle", scale=alt.Scale(domain=[0, 360], nice=False),
               axis=alt.Axis(grid=False, **ticks_at(list(CORNERS)), labelExpr=PI_LABELS))
-    rows = rows.assign(**{name: [float(f"{value:.4g}") for value in rows[name]] for name in ("low", "middle", "high")})
+    rows = rows.assign(**{name: [float(f"{value:.3g}") for value in rows[name]] for name in ("low", "middle", "high")})
+    if not logarithm or measure == "logit_norm":  # smooth curves: every second place is enough
+        rows = rows[rows["angle"].isin(sorted(set(rows["angle"]))[::2])]
     panels, told = [], []
     for path in (name for name in PATHS if name in set(rows["path"])):
         own = rows[rows["path"] == path].drop(columns="path")
@@ -146,18 +149,21 @@ def round_an_ellipse(points, curves, names, *, title):
         here.transform_calculate(told="format(datum.norm, '.2g')").mark_text(
             align="center", dy=-8, fontWeight="bold", y=0).encode(angle, text="told:N"),
     ).properties(width=THIRD, height=THIRD, title="norm (dashed: untrained)")
-    pixels = pd.concat([_pixels(points[path]).assign(path=path) for path in paths])
+    pixels = pd.concat([_pixels(points[path]).assign(path=number) for number, path in enumerate(paths)])
     rows, columns = points[paths[0]].shape[1:]
     low, high = np.quantile(pixels[["one", "two", "three"]], [0.005, 0.995])
     turn = f"{cursor_angle} * PI / 180"
     side = max(1, THIRD // columns)  # of a pixel: whole, or seams would show
-    image = alt.Chart(pixels).transform_filter("datum.path == kind").transform_calculate(
+    compact = alt.InlineData(values=pixels.to_csv(index=False), format=alt.CsvDataFormat(  # a quarter of the size
+        type="csv", parse=dict.fromkeys(pixels, "number")))
+    image = alt.Chart(compact).transform_filter(f"datum.path == indexof({paths}, kind)").transform_calculate(
         value=f"(datum.one + datum.two + datum.three) / 3 + (datum.one - 2 * datum.two + datum.three) / 3 * cos({turn})"
               f" + (datum.one - datum.three) / sqrt(3) * sin({turn})",
-    ).mark_rect(strokeWidth=0).encode(
+    ).mark_rect().encode(
         alt.X("column:O", axis=None, scale=alt.Scale(padding=0)), alt.Y("row:O", axis=None, scale=alt.Scale(padding=0)),
         alt.Color("value:Q", legend=None, scale=alt.Scale(
-            scheme="greys", domain=[float(high), float(low)], clamp=True)),
+            type="quantize", scheme=alt.SchemeParams(name="greys", count=SHADES), reverse=True,
+            domain=[float(low), float(high)])),
     ).properties(width=side * columns, height=side * rows, title="the input there")
     told = [f"{path.capitalize()} ({names[path]}): from {own['norm'].min():.2g} to {own['norm'].max():.2g} along the "
             f"ellipse, {_at_corners(own):.2g} at the points." for path in paths
