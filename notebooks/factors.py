@@ -32,7 +32,7 @@ from stiffness_book import charts, claims, figures, page, store, texts
 from stiffness_book.sensitivity import survey
 
 parameters = page.start()
-runs = figures.FIGURES["factors"](**parameters)
+runs = figures.ensembles(**parameters)
 networks = survey.networks(runs)
 verdict = claims.factors_change_the_norm(networks)
 page.answer(texts.factors_and_norm(networks, verdict), verdict)

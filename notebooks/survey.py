@@ -33,7 +33,7 @@ from stiffness_book import charts, claims, figures, page, store, texts
 from stiffness_book.sensitivity import survey
 
 parameters = page.start()
-runs = figures.FIGURES["survey"](**parameters)
+runs = figures.ensembles(**parameters)
 networks = survey.networks(runs)
 right = survey.right(networks)
 verdict, size_verdict = claims.norm_correlates_with_gap(networks), claims.larger_networks_are_better(networks)

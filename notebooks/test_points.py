@@ -33,7 +33,7 @@ from stiffness_book import charts, claims, figures, page, store, texts
 from stiffness_book.sensitivity import survey
 
 parameters = page.start()
-runs = figures.FIGURES["test_points"](**parameters)
+runs = figures.ensembles(**parameters)
 networks = survey.networks(runs)
 from stiffness_book.sensitivity.ensemble import PREDICTORS
 

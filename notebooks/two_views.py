@@ -33,7 +33,7 @@ from stiffness_book import charts, figures, page, store, texts
 from stiffness_book.sensitivity import survey
 
 parameters = page.start()
-runs = figures.FIGURES["two_views"](**parameters)
+runs = figures.ensembles(**parameters)
 networks = survey.networks(runs)
 right = survey.right(networks)
 page.say(texts.which_predicts_better(networks))
