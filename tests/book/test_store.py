@@ -19,7 +19,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
-from stiffness_book import store, sweep
+from stiffness_book import kinds, store, sweep
 from stiffness_book.experiment import Experiment
 from stiffness_book.table import COLUMNS
 
@@ -368,7 +368,7 @@ BESIDE_A_LINK = ("dfb872c317e4", "f8916a13ba85", "be6229a405c9")
 @pytest.mark.parametrize("path", PUBLISHED, ids=lambda path: path.stem)
 def test_published_results_are_whole_and_from_a_clean_tree(path):
     table = store.load(path)
-    assert path.stem == Experiment(**table.attrs["settings"]).address
+    assert path.stem == kinds.from_settings(table.attrs["settings"]).address
     assert table.attrs["dirty"] is (path.stem.rpartition("-")[2] in BESIDE_A_LINK)
     assert table.attrs["commit"] != "unknown"
 

@@ -14,6 +14,7 @@ from altair.vegalite.v6.display import VEGALITE_VERSION
 CHART = re.compile(r'<script type="text/javascript">\s*var VEGA_DEBUG.*?}\)\(\s*(?={)', re.DOTALL)
 ICON_SCRIPT = re.compile(r'\s*<script [^>]*fontawesome\.js[^>]*></script>')
 ICON_RULE = re.compile(r'((?:\.fa-[\w-]+:before,?)+)\{content:"[^"]*"\}')
+DESIGN_RULE = re.compile(r"(?<=[{};/])((?:\.sd-[\w-]+[^{},]*,?)+)\{[^{}]*\}")
 UNUSED = ("_static/scripts/fontawesome.js*", "_static/**/*.map", "_static/vendor/**/*.ttf", "_static/locales/**/*.*",
           "_static/**/locales/**/*.*")
 
@@ -47,7 +48,7 @@ def lighten(app, error):
         text = ICON_SCRIPT.sub("", page.read_text(encoding="utf-8"))
         text = text.replace('<div role="list" class="citation-list">', '<div class="citation-list">')  # has no items
         page.write_text(text, encoding="utf-8")
-        used.update(re.findall(r"\bfa-[\w-]+", text))
+        used.update(re.findall(r"\b(?:fa|sd)-[\w-]+", text))
     for script in (site / "_static").rglob("*.js"):  # the theme's scripts may set an icon
         used.update(re.findall(r"\bfa-[\w-]+", script.read_text(encoding="utf-8")) if script.name != "vega.js"
                     and "fontawesome" not in script.name else ())
@@ -56,7 +57,12 @@ def lighten(app, error):
     def kept(rule):
         return rule[0] if used & set(re.findall(r"fa-[\w-]+", rule[1])) else ""
 
+    def designed(rule):  # a part of a selector applies where its first class is used
+        return rule[0] if used & set(re.findall(r"(?:^|,)\.(sd-[\w-]+)", rule[1])) else ""
+
     style.write_text(ICON_RULE.sub(kept, style.read_text(encoding="utf-8")), encoding="utf-8")
+    for style in (site / "_static").glob("sphinx-design*.css"):
+        style.write_text(DESIGN_RULE.sub(designed, style.read_text(encoding="utf-8")), encoding="utf-8")
     for pattern in UNUSED:
         for path in site.glob(pattern):
             path.unlink()
