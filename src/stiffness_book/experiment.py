@@ -81,12 +81,6 @@ class Experiment(Settings):
                  "empty without nested_probes, on which they are measured")
 
     @property
-    def layers(self):
-        """The network's kind and its hidden layers' widths or channels: ("fc", (500, 300, 100))."""
-        kind, *widths = self.network.split("-")
-        return kind, tuple(map(int, widths))
-
-    @property
     def cost(self):
         """A number that grows with the expected time of the run: examples passed through the network, times its size.
         """

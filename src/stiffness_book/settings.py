@@ -15,9 +15,9 @@ import numpy as np
 class Settings:
     """Frozen settings of one run: everything that its numbers depend on, and nothing else.
 
-    Every setting has a default. Values are checked and made plain: NumPy's numbers are accepted, 1 and 1.0 are one
-    setting, and "false" is read as False. Raises TypeError and ValueError that name the setting, its value and what was
-    expected.
+    Every setting has a default; one of them is `network`. Values are checked and made plain: NumPy's numbers are
+    accepted, 1 and 1.0 are one setting, and "false" is read as False. Raises TypeError and ValueError that name the
+    setting, its value and what was expected.
     """
 
     KIND: ClassVar[str] = ""  # of run, as it stands in the result's provenance; experiments have none
@@ -25,6 +25,12 @@ class Settings:
     def __post_init__(self):
         for field in fields(self):  # values that mean the same must be one address: 1 and 1.0, lists and tuples
             object.__setattr__(self, field.name, plain(field.name, field.type, getattr(self, field.name)))
+
+    @property
+    def layers(self):
+        """The network's kind and its hidden layers' widths or channels: ("fc", (500, 300, 100))."""
+        kind, *widths = self.network.split("-")
+        return kind, tuple(map(int, widths))
 
     def settings(self):
         """The settings as plain JSON values."""

@@ -81,7 +81,6 @@ def compute(experiment, *, progress=True):
     """Trains and measures the experiment in this process, with TensorFlow as it is set up, and stores its table."""
     from tensorflow.config.threading import get_intra_op_parallelism_threads
 
-
     saved = store.Saved(experiment)
     table, of_data = kinds.train(experiment, progress=progress, saved=saved)
     table.attrs = {

@@ -16,6 +16,7 @@ from stiffness_book.charts.parts import (
     sentences,
     ticks_at,
     with_notes,
+    zero_line,
 )
 from stiffness_book.sensitivity.input_space import CORNERS, PATHS, RANDOM, ellipse, in_plane
 from stiffness_book.sensitivity.near_data import AROUND, MIDDLES, MOMENTS, SMOOTHED
@@ -198,7 +199,7 @@ def factor_points(rows, *, title, what):
         base.mark_rule(strokeWidth=2).encode(alt.X("low:Q", **x), alt.X2("high:Q")),
         base.mark_point(filled=True, size=70, opacity=1).encode(alt.X("mean:Q", **x), tooltip=[
             "network:N", "measure:N", alt.Tooltip("told:N", title="factor")]),
-        alt.Chart(alt.InlineData(values=[{}])).mark_rule(color=GREY, strokeDash=[2, 4]).encode(x=alt.datum(1)),
+        zero_line(x=alt.datum(1)),
     ).properties(width="container", height=50 * len(order) + 30, title=title, description=f"{description}. "
                  + " ".join(told))
 

@@ -119,12 +119,6 @@ class Ensemble(Settings):
         return list(itertools.product(self.learning_rates, self.conditions))
 
     @property
-    def layers(self):
-        """The network's kind and its hidden layers' widths: ("fc", (50,))."""
-        kind, *widths = self.network.split("-")
-        return kind, tuple(map(int, widths))
-
-    @property
     def size_of_batch(self):
         return self.batch_size or self.train_size
 

@@ -68,12 +68,6 @@ class InputSpace(Settings):
         require(self.grid == 0 or 10 <= self.grid <= 500, "grid", self.grid, "0 (no picture) or from 10 to 500 cells")
 
     @property
-    def layers(self):
-        """The network's kind and its hidden layers' widths or channels: ("fc", (200, 200, 200, 200))."""
-        kind, *widths = self.network.split("-")
-        return kind, tuple(map(int, widths))
-
-    @property
     def cost(self):
         """A number that grows with the expected time of the run, comparable with that of an experiment."""
         kind, widths = self.layers

@@ -47,8 +47,8 @@ def ensembles(*, datasets, widths, depths, seeds, ways=None, **settings):
 
 
 def networks(runs):
-    """A row for each network and moment of the ensembles, which are computed if they are missing: SETTINGS, weights
-    (their number), moment, step, gap, and the quantities. Networks that diverged are left out.
+    """A row for each network and moment of the ensembles, which are computed if they are missing: SETTINGS, moment,
+    step, gap, and the quantities. Networks that diverged are left out.
 
     The gap is the training accuracy minus the test accuracy.
     """
