@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 
 from stiffness import between_classes, class_stiffness, gradient_gram, within_class, zero_crossing
-from stiffness_book import arithmetic, data, harmonics, networks, orders, store, sweep, training
+from stiffness_book import arithmetic, data, harmonics, kinds, networks, orders, store, sweep, training
 from stiffness_book.experiment import ALSO, ARITHMETICS, ORDERS, Experiment
 from stiffness_book.table import REGIMES
 
@@ -263,7 +263,7 @@ def test_a_run_has_what_its_settings_ask_for_and_no_more(results_folder):
     whole = store.stored(RUN)
     for quantity in set(whole["quantity"]) - set(table["quantity"]):
         with pytest.raises(ValueError, match=quantity):
-            store.check(whole[whole["quantity"] != quantity], RUN, whole.attrs)
+            kinds.check(whole[whole["quantity"] != quantity], RUN, whole.attrs)
 
 
 class Stopped(Exception):

@@ -15,8 +15,10 @@ from tables import (
     LOSSES,
     PAIRS,
     RATES,
+    around_data,
     both_precisions,
     by_kind,
+    dips,
     growth,
     harmonic,
     matrix,
@@ -33,7 +35,8 @@ from tables import (
 
 from stiffness_book import blocks, charts, harmonics, summaries
 from stiffness_book.charts import look
-from stiffness_book.sensitivity import survey
+from stiffness_book.sensitivity import near_data, survey
+from stiffness_book.sensitivity.input_space import PATHS
 from stiffness_book.table import REGIMES
 
 NAMES = ["cnn-1", "cnn-2", "fc-1", "fc-2"]
@@ -145,6 +148,31 @@ def width_rows():
                                             lambda row: 1 / row["width"] + row["learning_rate"]))
 
 
+def along_ellipses():
+    return near_data.bands(around_data(dips(2)), "norm")
+
+
+def explored():
+    made = around_data(dips(2), seeds=1)
+    rows = made[(made["quantity"] == "norm") & (made["triple"] == 0) & (made["step"] > 0)]
+    return rows.rename(columns={"value": "norm"}).assign(before=rows["value"]).drop(
+        columns=["seed", "distance"])
+
+
+def explorer(rows):
+    points = {path: near_data.first_ellipse(around_data(dips(2), seeds=1), path, 0) for path in PATHS}
+    return charts.round_an_ellipse(points, rows, dict.fromkeys(PATHS, "a, b, c"), title="t")
+
+
+def region_changes():
+    return near_data.around(around_data(dips(1)))
+
+
+def factors():
+    return pd.DataFrame({"network": [*"abcdef"], "measure": ["norm", "transitions"] * 3, "mean": -1.0, "low": -2.0,
+                         "high": -0.5})
+
+
 # each chart: its rows, the column whose numbers are drawn, and the chart of the rows
 CHARTS = {
     "stiffness_evolution": (run, "value", lambda rows: charts.stiffness_evolution(rows, title="t", mark=(10, "onset"))),
@@ -191,6 +219,12 @@ CHARTS = {
                      lambda rows: charts.factor_pairs({"labels": rows}, {"labels": ("one", "other")}, title="t")),
     "size_curves": (width_rows, ["mean", "low", "high"], lambda rows: charts.size_curves(rows, title="t")),
     "estimates": (area_rows, ["mean", "low", "high"], lambda rows: charts.estimates(rows, "an area", title="t")),
+    "along_ellipses": (along_ellipses, ["low", "middle", "high"], lambda rows: charts.along_ellipses(
+        rows, "norm", title="t")),
+    "round_an_ellipse": (explored, ["norm", "before"], explorer),
+    "regions_by_distance": (region_changes, "value", lambda rows: charts.regions_by_distance(rows, title="t")),
+    "factor_points": (factors, ["mean", "low", "high"], lambda rows: charts.factor_points(
+        rows, title="t", what="w")),
     "errors_by_decile": (decile_rows, ["mean", "low", "high"], lambda rows: charts.errors_by_decile(rows, title="t")),
 }
 each_chart = pytest.mark.parametrize("name", CHARTS)
@@ -208,7 +242,7 @@ def drawn(chart):
 
 
 def test_every_public_chart_is_here():
-    others = {"matrix_orders", "moving_matrix", "two_gradients", "in_words"}  # which draw no table
+    others = {"matrix_orders", "moving_matrix", "two_gradients", "in_words", "region_pictures"}  # which draw no table
     others |= {"matrices_beside", "arithmetic_evolution"}  # in test_pictures.py and test_rounding.py
     assert {name.partition(",")[0] for name in CHARTS} | others == set(charts.__all__)
 

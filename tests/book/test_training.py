@@ -217,7 +217,7 @@ def test_losses_are_those_that_keras_measures_and_are_bounded_exactly():
     expected = model.evaluate(dataset.validation.inputs, dataset.validation.labels, batch_size=100, verbose=0)
     measured = table.set_index("quantity")["value"]
     assert measured[["validation_loss", "validation_accuracy"]].tolist() == pytest.approx(expected, rel=1e-5)
-    evaluate = training._evaluation(model)
+    evaluate = training.evaluation(model)
     whole = evaluate(dataset.train)
     assert evaluate(dataset.train, up_to=whole[0]) == whole
     assert evaluate(dataset.train, up_to=np.nextafter(whole[0], 0))[0] == np.inf

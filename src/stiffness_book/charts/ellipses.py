@@ -107,9 +107,14 @@ def round_an_ellipse(points, curves, names, *, title):
     what = "An ellipse through three inputs, with a slider that moves a cursor round it, and the image at the cursor"
     if not paths or curves.empty:
         return no_data(title, what)
+    notes = []
+    for name in ("norm", "before"):
+        curves, own = drawable(curves, positive=True, column=name)
+        notes += [f"{note} ({name})" for note in own]
+    if curves["norm"].isna().all():
+        return no_data(title, what, notes=notes)
     places = pd.concat([_places(points[path], curves[curves["path"] == path]) for path in paths])
-    places = places.assign(**{name: [float(f"{max(value, 1e-300):.4g}") for value in places[name]]
-                              for name in ("norm", "before")})
+    places = places.assign(**{name: [float(f"{value:.4g}") for value in places[name]] for name in ("norm", "before")})
     angles = np.sort(places["angle"].unique())
     step = float(angles[1] - angles[0])
     kind = alt.param(name="kind", value=paths[min(1, len(paths) - 1)],
@@ -166,14 +171,16 @@ def round_an_ellipse(points, curves, names, *, title):
             type="quantize", scheme=alt.SchemeParams(name="greys", count=SHADES), reverse=True,
             domain=[float(low), float(high)])),
     ).properties(width=side * columns, height=side * rows, title="the input there")
-    told = [f"{path.capitalize()} ({names[path]}): from {own['norm'].min():.2g} to {own['norm'].max():.2g} along the "
-            f"ellipse, {_at_corners(own):.2g} at the points." for path in paths
+    told = [f"{path.capitalize()} ({names[path]}): from {or_unknown(own['norm'].min(), '.2g')} to "
+            f"{or_unknown(own['norm'].max(), '.2g')} along the ellipse, {or_unknown(_at_corners(own), '.2g')} at the "
+            "points." for path in paths
             for own in [places[places["path"] == path]]]
     return alt.concat(curve, ring, image, columns=3, spacing=10).resolve_scale(color="independent").add_params(
         kind).properties(
-        title=with_notes(title, ["drag the cursor along the ellipse, or use the slider"]),
+        title=with_notes(title, ["drag the cursor along the ellipse, or use the slider", *notes]),
         usermeta={"narrow": {"size": PHONE // columns * columns, "columns": 1}},
-        description=f"{what}; the colour and a curve show the Jacobian norm after training. {' '.join(told)}")
+        description=sentences(f"{what}; the colour and a curve show the Jacobian norm after training. "
+                              + " ".join(told), notes))
 
 
 def factor_points(rows, *, title, what):
@@ -182,10 +189,13 @@ def factor_points(rows, *, title, what):
     rows: network, measure, mean, low and high, which are logarithms to base 10. what: the factor in words.
     """
     description = f"Points with 95 % intervals: {what}"
-    rows = rows[np.isfinite(rows["mean"].astype(float))]
+    rows, notes = drawable(rows, column="mean") if len(rows) else (rows, [])
+    rows = rows[rows["mean"].notna()] if len(rows) else rows
     if rows.empty:
-        return no_data(title, description)
-    rows = rows.assign(**{name: 10.0 ** rows[name] for name in ("mean", "low", "high")}, told=rows["mean"].map(factor))
+        return no_data(title, description, notes=notes)
+    with np.errstate(over="ignore"):
+        rows = rows.assign(**{name: 10.0 ** rows[name].astype(float) for name in ("mean", "low", "high")},
+                           told=rows["mean"].map(factor))
     scale, ticks = logarithmic(np.append(rows[["mean", "low", "high"]].to_numpy().ravel(), 1))
     order = list(dict.fromkeys(rows["network"]))
     x = {"title": "factor, added by training", "scale": scale, "axis": alt.Axis(
@@ -200,8 +210,8 @@ def factor_points(rows, *, title, what):
         base.mark_point(filled=True, size=70, opacity=1).encode(alt.X("mean:Q", **x), tooltip=[
             "network:N", "measure:N", alt.Tooltip("told:N", title="factor")]),
         zero_line(x=alt.datum(1)),
-    ).properties(width="container", height=50 * len(order) + 30, title=title, description=f"{description}. "
-                 + " ".join(told))
+    ).properties(width="container", height=50 * len(order) + 30, title=with_notes(title, notes),
+                 description=sentences(f"{description}. " + " ".join(told), notes))
 
 
 def _paper_areas(paper, measure):
