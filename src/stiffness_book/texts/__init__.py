@@ -3,6 +3,13 @@
 Each function returns text for `page.say`; an empty text is not shown.
 """
 
+from stiffness_book.texts.contradiction import (
+    abstract,
+    small_or_large_rates,
+    three_texts,
+    trends_by_measure,
+    what_turns_it,
+)
 from stiffness_book.texts.evolution import (
     block_tests,
     cosines_from_first_to_last,
@@ -46,6 +53,17 @@ from stiffness_book.texts.input_space import (
     reached_accuracies,
     regions_counted,
     sparser_regions,
+)
+from stiffness_book.texts.lengths import (
+    along_training,
+    does_the_length_shrink,
+    how_often_there_is_a_length,
+    intervals_of_lengths,
+    length_changes_by_space,
+    lengths_by_window,
+    lengths_that_exist,
+    lengths_with_other_settings,
+    smallest_at,
 )
 from stiffness_book.texts.networks import (
     ceiling_of_the_sign,
@@ -98,6 +116,11 @@ from stiffness_book.texts.rates import (
     where_runs_stopped,
 )
 from stiffness_book.texts.regimes import largest_differences, regimes_alike
+from stiffness_book.texts.residual import (
+    residual_in_a_sentence,
+    sizes_by_depth,
+    with_another_initialisation,
+)
 from stiffness_book.texts.said import (
     average_against_the_rate,
     does_it_take_capacity,
@@ -122,10 +145,19 @@ from stiffness_book.texts.survey import (
     which_predicts_better,
     wrong_points,
 )
+from stiffness_book.texts.transformer import (
+    accuracy_beside_the_majority,
+    pairs_at_hand,
+    pattern_of_transformers,
+    with_and_without_the_head,
+)
 
 __all__ = [
     "FACTOR_WORDS",
+    "abstract",
+    "accuracy_beside_the_majority",
     "agreement_with_the_paper",
+    "along_training",
     "areas_under_the_curve",
     "at_equal_training_loss",
     "average_against_the_rate",
@@ -154,6 +186,7 @@ __all__ = [
     "distances_beside_the_paper",
     "distances_from_the_paper",
     "does_it_take_capacity",
+    "does_the_length_shrink",
     "domain_over_scale",
     "domains_beside_the_paper",
     "domains_by_degree",
@@ -167,10 +200,16 @@ __all__ = [
     "harmful_pairs",
     "help_between_classes",
     "help_between_near_images",
+    "how_often_there_is_a_length",
     "images_against_seeds",
     "inferred",
+    "intervals_of_lengths",
     "labels_by_heart",
     "largest_differences",
+    "length_changes_by_space",
+    "lengths_by_window",
+    "lengths_that_exist",
+    "lengths_with_other_settings",
     "less_sensitive_near_data",
     "levels_on_ellipses",
     "lines_beside_the_paper",
@@ -193,21 +232,27 @@ __all__ = [
     "outgrown",
     "over_fitting_or_rounding",
     "over_fitting_within_classes",
+    "pairs_at_hand",
     "passes",
+    "pattern_of_transformers",
     "positive_again",
     "protocol",
     "rate_against_loss",
     "reached_accuracies",
     "regimes_alike",
     "regions_counted",
+    "residual_in_a_sentence",
     "rounding_or_over_fitting",
     "runs_at_the_loss",
     "says_the_same",
     "sides_of_the_diagonal",
     "sizes_against_rate",
     "sizes_and_sensitivity",
+    "sizes_by_depth",
     "sizes_of_reach",
     "slopes_by_cosine",
+    "small_or_large_rates",
+    "smallest_at",
     "sparser_regions",
     "steps_to_losses",
     "stiffer_at_a_tenfold_rate",
@@ -220,14 +265,19 @@ __all__ = [
     "symmetric_or_not",
     "the_same_of_every_image",
     "three_stages",
+    "three_texts",
+    "trends_by_measure",
     "two_figures",
     "validation_at_the_end",
     "verdicts_beside",
     "what_each_adds",
+    "what_turns_it",
     "where_networks_stopped",
     "where_runs_stopped",
     "which_predicts_better",
     "width_and_stiffness",
+    "with_and_without_the_head",
+    "with_another_initialisation",
     "with_or_without_self_pairs",
     "wrong_points",
     "zero_gradients_by_class",
