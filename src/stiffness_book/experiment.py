@@ -120,7 +120,7 @@ class Experiment(Settings):
             size = sum(12 * width**2 for width in widths or [768] * 12) * self.sequence_length
         else:
             weights = sum(before * after for before, after in itertools.pairwise(widths)) + sum(widths)
-            size = weights * {"fc": 1, "cnn": 100, "resnet": 1000}[kind]  # a convolution uses each weight at every pixel
+            size = weights * {"fc": 1, "cnn": 100, "resnet": 1000}[kind]  # a convolution uses weights at every pixel
         # a loss is mostly reached well before max_steps
         steps = max(*self.stages, self.max_steps // 4 if self.stage_losses else 0, 0)
         measured = len(self.stages) + len(self.stage_losses)
