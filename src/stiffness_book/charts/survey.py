@@ -74,7 +74,7 @@ def gap_scatter(found, measures, *, title):
     first = points.encode(alt.X("jacobian_norm:Q", title="mean norm of the Jacobian", scale=scale, axis=alt.Axis(
         grid=False, **ticks_at(ticks), format="~g"))).add_params(area, data)
     second = points.transform_calculate(chosen="datum[measure]").transform_filter("isValid(datum.chosen)").encode(
-        alt.X("chosen:Q", title="measure of the menu", scale=alt.Scale(zero=False),
+        alt.X("chosen:Q", title="the chosen measure", scale=alt.Scale(zero=False),
               axis=alt.Axis(grid=False, tickCount=4, labelExpr=THOUSANDS))).add_params(measure)
     bars = [base.mark_bar(cornerRadius=2).encode(
         alt.Y(f"{name}:N", title=words, sort=sorted(set(rows[name]))), alt.X("count():Q", title="networks",
@@ -203,7 +203,7 @@ def estimates(rows, x, *, title, none=0.0, form=".2f"):
                                                                             symbolOpacity=1)))
         axis = {"title": x, "scale": alt.Scale(domain=ends, nice=False), "axis": alt.Axis(grid=False, tickCount=4)}
         panels.append(alt.layer(
-            zero_line(x=alt.datum(none)),
+            zero_line(x=alt.XDatum(none, scale=axis["scale"])),
             base.mark_rule(strokeWidth=2).encode(alt.X("low:Q", **axis), alt.X2("high:Q")),
             base.mark_point(filled=True, opacity=1, size=50).encode(alt.X("mean:Q", **axis), tooltip=[
                 "name:N", "kind:N", alt.Tooltip("mean:Q", format=form), alt.Tooltip("low:Q", format=form),

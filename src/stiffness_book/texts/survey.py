@@ -189,14 +189,14 @@ def which_predicts_better(networks):
             best = found[max(kinds, key=lambda measure: abs(found[measure]["mean"]))]
             word, more = max(("sensitivity", norm), ("stiffness", best), key=lambda one: abs(one[1]["mean"]))
             clear.setdefault(word if more["low"] * more["high"] > 0 else "neither clearly", []).append(name)
-            told[name] = f"{signed(norm['mean'])} against {signed(best['mean'])}"
+            told[name] = f"{signed(norm['mean'])} and {signed(best['mean'])}"
     if not told:
         return ""
     words = "; ".join(f"{word} on {_and(which)}" for word, which in clear.items())
     return ("**Which tells more about generalisation, sensitivity to the input or stiffness?** "
             f"{words[0].upper()}{words[1:]}. Among networks that fit every one of their labels, which are not random, "
-            "the rank correlation of the norm of the Jacobian with the generalisation gap is, against that of the "
-            f"strongest of eight kinds of stiffness, {_each(told)}.")
+            "the rank correlations of the norm of the Jacobian and of the strongest of eight kinds of stiffness with the "
+            f"generalisation gap are {'; '.join(f'{both} ({name})' for name, both in told.items())}.")
 
 
 def what_each_explains(rows):
