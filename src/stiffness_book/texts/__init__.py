@@ -3,6 +3,13 @@
 Each function returns text for `page.say`; an empty text is not shown.
 """
 
+from stiffness_book.texts.contradiction import (
+    abstract,
+    small_or_large_rates,
+    three_texts,
+    trends_by_measure,
+    what_turns_it,
+)
 from stiffness_book.texts.evolution import (
     block_tests,
     cosines_from_first_to_last,
@@ -125,6 +132,7 @@ from stiffness_book.texts.survey import (
 
 __all__ = [
     "FACTOR_WORDS",
+    "abstract",
     "agreement_with_the_paper",
     "areas_under_the_curve",
     "at_equal_training_loss",
@@ -208,6 +216,7 @@ __all__ = [
     "sizes_and_sensitivity",
     "sizes_of_reach",
     "slopes_by_cosine",
+    "small_or_large_rates",
     "sparser_regions",
     "steps_to_losses",
     "stiffer_at_a_tenfold_rate",
@@ -220,10 +229,13 @@ __all__ = [
     "symmetric_or_not",
     "the_same_of_every_image",
     "three_stages",
+    "three_texts",
+    "trends_by_measure",
     "two_figures",
     "validation_at_the_end",
     "verdicts_beside",
     "what_each_adds",
+    "what_turns_it",
     "where_networks_stopped",
     "where_runs_stopped",
     "which_predicts_better",
