@@ -67,6 +67,16 @@ def at_equal_loss(*, setting, beside, seeds, **given):
             for version, settings in settings_of("rates", setting, beside, given).items()}
 
 
+def contradiction(*, seeds, network, learning_rates, sgd_learning_rates, **given):
+    """The networks of both versions, or the one that is given, at several learning rates, {optimizer: runs}: by Adam
+    those of Figures 8 and 10."""
+    ways = {"adam": ("rates", learning_rates), "sgd": ("rates of plain gradient descent", sgd_learning_rates)}
+    return {optimizer: [run for settings in settings_of(kind, "v1", network is None, given | {
+                            "network": network, "learning_rates": rates}).values()
+                        for run in _at_losses(seeds=seeds, **settings)]
+            for optimizer, (kind, rates) in ways.items()}
+
+
 def distance(*, setting, beside, seeds, **given):
     """Figure 9: the same at one learning rate."""
     found = {}
@@ -203,6 +213,7 @@ FIGURES = {
     "harmonics": harmonics,
     "linear_regions": linear_regions,
     "from_the_text": from_the_text,
+    "contradiction": contradiction,
     "regimes": regimes,
     "family": family,
     "probe_images": probe_images,
@@ -250,8 +261,12 @@ def _of_seeds(versions, seeds):
 
 
 def _at_losses(*, losses, learning_rates, seeds, **settings):
+    """learning_rates: of each data set by its name, or of all."""
+    rates = learning_rates if isinstance(learning_rates, dict) else dict.fromkeys(losses, learning_rates)
+    if unknown := [dataset for dataset in losses if dataset not in rates]:
+        raise ValueError(f"learning_rates has none for {', '.join(unknown)}; expected a list, for all data sets")
     return [Experiment(dataset=dataset, learning_rate=rate, seed=seed, stage_losses=losses[dataset], **settings)
-            for dataset in losses for rate in learning_rates for seed in _seeds(seeds)]
+            for dataset in losses for rate in rates[dataset] for seed in _seeds(seeds)]
 
 
 def _seeds(number):

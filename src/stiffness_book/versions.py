@@ -19,9 +19,10 @@ _LONG = {**_FIRST, "stages": (0, 25, 50, 100, 150, 200, 300, *PASSES), "stage_lo
 
 _FIRST_RATES = {**_FIRST, "also": ("regimes", "gram", "l1", "l2"), "stages": (0, 1825, 9125), "check_every": 25,
                 "max_steps": 250_000,
-                "losses": {"mnist": (0.177, 0.1, 0.056, 0.017)}}
-_THIRD_RATES = {"network": CONNECTED["v3"], "stages": (0,), "max_steps": 40_000,
+                "losses": {"mnist": (0.177, 0.1, 0.056, 0.017), "fashion_mnist": (0.177, 0.1, 0.056)}}
+_THIRD_RATES = {"network": CONNECTED["v3"], "stages": (0, 1825, 9125), "max_steps": 40_000,
                 "losses": {"mnist": (0.3, 0.1, 0.03), "fashion_mnist": (0.5, 0.4, 0.3)}}
+_SGD_RATES = dict.fromkeys(("mnist", "fashion_mnist"), (0.01, 0.03, 0.1))
 
 VERSIONS = {
     "long training": {  # Figure 2
@@ -39,12 +40,18 @@ VERSIONS = {
                "stage_losses": (1.5, 1.25, 1.0)},
     },
     "distance": {  # Figure 9. The first version tells neither the rate nor the loss: those of its Figures 2 and 10
-        "v1": {**_FIRST_RATES, "learning_rate": 1e-3, "shown_losses": {"mnist": 0.1}},
+        "v1": {**_FIRST_RATES, "learning_rate": 1e-3, "shown_losses": {"mnist": 0.1, "fashion_mnist": 0.1}},
         "v3": {**_THIRD_RATES, "learning_rate": 5e-4, "shown_losses": {"mnist": 0.1, "fashion_mnist": 0.4}},
     },
     "rates": {  # Figures 8 and 10
-        "v1": {**_FIRST_RATES, "learning_rates": (1e-5, 3e-5, 1e-4, 3e-4, 1e-3)},
-        "v3": {**_THIRD_RATES, "learning_rates": (3e-5, 8e-5, 2e-4, 5e-4, 1.2e-3, 3e-3)},
+        "v1": {**_FIRST_RATES, "learning_rates": {"mnist": (1e-5, 3e-5, 1e-4, 3e-4, 1e-3),
+                                                  "fashion_mnist": (3e-4, 1e-3)}},
+        "v3": {**_THIRD_RATES, "learning_rates": dict.fromkeys(
+            ("mnist", "fashion_mnist"), (3e-5, 8e-5, 2e-4, 5e-4, 1.2e-3, 3e-3))},
+    },
+    "rates of plain gradient descent": {  # the page on the three texts, beside the runs of Figures 8 and 10
+        version: {**_THIRD_RATES, "network": network, "optimizer": "sgd", "learning_rates": _SGD_RATES}
+        for version, network in CONNECTED.items()
     },
 }
 # what the text of the first version says beside its figures

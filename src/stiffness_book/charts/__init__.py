@@ -5,6 +5,7 @@ table with nothing to draw gives a chart that says so.
 """
 
 from stiffness_book.charts.concept import two_gradients
+from stiffness_book.charts.contradiction import trend_grid, trend_switch
 from stiffness_book.charts.curves import (
     agreement_evolution,
     arithmetic_evolution,
@@ -64,6 +65,8 @@ __all__ = [
     "stiffness_against_distance",
     "stiffness_against_rate",
     "stiffness_evolution",
+    "trend_grid",
+    "trend_switch",
     "two_gradients",
     "within_passes",
 ]

@@ -15,7 +15,7 @@ from stiffness_book.claims.fort_v1 import (
     super_class_blocks,
     within_class_positive,
 )
-from stiffness_book.claims.fort_v3 import regimes_behave_alike
+from stiffness_book.claims.fort_v3 import regimes_behave_alike, small_rates_are_stiffer
 from stiffness_book.claims.future_work import (
     domain_follows_length_scale,
     locality_stiffens,
@@ -63,6 +63,7 @@ __all__ = [
     "regimes_behave_alike",
     "regions_grow_sparser",
     "scorecard",
+    "small_rates_are_stiffer",
     "super_class_blocks",
     "super_classes_appear_and_fade",
     "within_class_positive",

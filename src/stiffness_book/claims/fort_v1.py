@@ -158,7 +158,7 @@ def super_class_blocks(tested, one_pass):
 
 @claim("C6", source="v1",
        statement="At equal training loss, a higher learning rate gives higher between-class stiffness.",
-       pages={"fig08_learning_rate": "MNIST"}, before={"fig08_learning_rate": "reproduced"},
+       pages={"fig08_learning_rate": "MNIST and Fashion-MNIST"}, before={"fig08_learning_rate": "reproduced"},
        changed="The first rule put a straight line through curves that turn down at the highest rates.")
 def higher_rate_is_stiffer(table, figure=None):
     """Two parts for each data set and training loss, by sign stiffness between classes. *Rises*: from the lowest to
@@ -186,7 +186,7 @@ def higher_rate_is_stiffer(table, figure=None):
 @claim("C7", source="v1",
        statement="Below a critical distance stiffness is positive, in every layer; deeper layers have smaller stiff "
                  "domains.",
-       pages={"fig09_distance": "MNIST"}, before={"fig09_distance": "reproduced"},
+       pages={"fig09_distance": "MNIST and Fashion-MNIST"}, before={"fig09_distance": "reproduced"},
        changed="Near pairs are mostly of one class: the first rule judged all pairs together, which confuses distance "
                "with class.")
 def near_pairs_are_stiff(table):
@@ -220,7 +220,7 @@ def near_pairs_are_stiff(table):
 
 @claim("C8a", source="v1",
        statement="The size of stiff domains grows with the learning rate: in input space.",
-       pages={"fig10_domain_size": "MNIST"}, before={"fig10_domain_size": "partly"},
+       pages={"fig10_domain_size": "MNIST and Fashion-MNIST"}, before={"fig10_domain_size": "partly"},
        changed="One rule for input space and layers; the paper’s own plot falls for some of them.")
 def domain_grows_with_rate(table, figure=None):
     """One part for each data set and training loss, in input space: Kendall's rank correlation, in each seed's runs,
@@ -232,7 +232,7 @@ def domain_grows_with_rate(table, figure=None):
 
 @claim("C8b", source="v1",
        statement="The size of stiff domains grows with the learning rate: in the hidden layers' representations.",
-       pages={"fig10_domain_size": "MNIST"})
+       pages={"fig10_domain_size": "MNIST and Fashion-MNIST"})
 def layer_domains_grow_with_rate(table, figure=None):
     """As for C8a, with the mean of the rank correlations over the hidden layers."""
     return _domains_by_rate(table, lambda space: space.startswith("layer "), figure)

@@ -3,6 +3,13 @@
 Each function returns text for `page.say`; an empty text is not shown.
 """
 
+from stiffness_book.texts.contradiction import (
+    abstract,
+    small_or_large_rates,
+    three_texts,
+    trends_by_measure,
+    what_turns_it,
+)
 from stiffness_book.texts.evolution import (
     block_tests,
     cosines_from_first_to_last,
@@ -129,6 +136,7 @@ from stiffness_book.texts.survey import (
 
 __all__ = [
     "FACTOR_WORDS",
+    "abstract",
     "agreement_with_the_paper",
     "areas_under_the_curve",
     "at_equal_training_loss",
@@ -213,6 +221,7 @@ __all__ = [
     "sizes_and_sensitivity",
     "sizes_of_reach",
     "slopes_by_cosine",
+    "small_or_large_rates",
     "sparser_everywhere",
     "sparser_regions",
     "speed_of_ensembles",
@@ -227,11 +236,14 @@ __all__ = [
     "symmetric_or_not",
     "the_same_of_every_image",
     "three_stages",
+    "three_texts",
     "transitions_and_gap",
+    "trends_by_measure",
     "two_figures",
     "validation_at_the_end",
     "verdicts_beside",
     "what_each_explains",
+    "what_turns_it",
     "where_networks_stopped",
     "where_runs_stopped",
     "which_predicts_better",

@@ -108,7 +108,7 @@ def rate_against_loss(table):
     """How much the rate changes stiffness, compared with the step from one loss to the next; empty for one loss."""
     _, _, lines = _between_by_rate(table)
     neighbours = lines.groupby("dataset").diff().abs().stack().mean()
-    rise = (lines.iloc[:, -1] - lines.iloc[:, 0]).mean()
+    rise = (lines.ffill(axis=1).iloc[:, -1] - lines.bfill(axis=1).iloc[:, 0]).mean()
     if not neighbours > 0:  # with a single loss there is nothing to compare with
         return ""
     return ("Could the slopes come from runs that were stopped a little below their target loss, the faster ones "

@@ -195,8 +195,8 @@ def which_predicts_better(networks):
     words = "; ".join(f"{word} on {_and(which)}" for word, which in clear.items())
     return ("**Which tells more about generalisation, sensitivity to the input or stiffness?** "
             f"{words[0].upper()}{words[1:]}. Among networks that fit every one of their labels, which are not random, "
-            "the rank correlations of the norm of the Jacobian and of the strongest of eight kinds of stiffness with the "
-            f"generalisation gap are {'; '.join(f'{both} ({name})' for name, both in told.items())}.")
+            "the rank correlations of the norm of the Jacobian and of the strongest of eight kinds of stiffness with "
+            f"the generalisation gap are {'; '.join(f'{both} ({name})' for name, both in told.items())}.")
 
 
 def what_each_explains(rows):
