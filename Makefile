@@ -74,6 +74,8 @@ test-all: $(READY)  ## lint, and run all tests, the slow ones too
 bench: $(READY)  ## time the engine against the plain definition and other libraries (hours; it resumes)
 	$(RUN) -m benchmarks.run
 	$(RUN) -m benchmarks.models
+	$(RUN) -m benchmarks.two_views
+	$(RUN) -m benchmarks.ensembles
 
 dist: $(READY)  ## build the wheel and the source distribution in dist/
 	$(RUN) -m hatchling build -d dist

@@ -14,7 +14,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from stiffness import class_stiffness, cosine_class_stiffness, gradient_gram, jacobian_norm, transitions
+from stiffness import class_stiffness, gradient_gram, jacobian_norm, transitions
 from stiffness_book import networks
 
 RESULTS = Path(__file__).with_name("two_views.json")
@@ -27,8 +27,11 @@ EXAMPLES, PATHS, REPEATS = 500, 30, 7
 def ways_of(model, x, y, paths):
     return {"norm of the Jacobian": lambda: jacobian_norm(model, x),
             "transitions": lambda: transitions(model, paths),
-            "stiffness, sign": lambda: class_stiffness(gradient_gram(model, x, y).sign(), y),
-            "stiffness, cosine": lambda: cosine_class_stiffness(model, x, y)}
+            "stiffness, by sign and by cosine": lambda: both_kinds(gradient_gram(model, x, y), y)}
+
+
+def both_kinds(gram, y):
+    return [class_stiffness(s, y) for s in (gram.sign(), gram.cosine())]
 
 
 def main() -> None:

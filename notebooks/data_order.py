@@ -139,7 +139,7 @@ page.found(verdict)
 # %% [markdown]
 # ## The runs
 #
-# *Parameters*, near the top, contains this page's parameters.
+# The settings are under *Parameters*, near the top.
 
 # %% tags=["hide-input"]
 for _, provenance in found.values():

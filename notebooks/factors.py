@@ -13,12 +13,14 @@
 # %% [markdown]
 # # What makes a network sensitive?
 #
-# **What this page shows.** Figure 4 of Novak et al. has pairs of networks that differ in one thing. Random labels and
-# full batches, they find, raise the norm of the Jacobian, augmentation and ReLU units lower it (N3), and the
-# generalisation gap moves with it. Here are such pairs from [the survey of many networks](survey.ipynb).
+# **What this page shows.** A network is sensitive if its output moves much for a small change of its input. Figure 4 of
+# Novak et al. {cite}`novak2018` compares networks that differ in one thing. It finds that random labels and full
+# batches raise the norm of the Jacobian, that augmentation and ReLU units lower it (claim N3), and that the
+# generalisation gap moves with the norm. This page draws such pairs from [the survey of many networks](survey.ipynb),
+# where augmentation means that images are moved by up to three pixels.
 
 # %% tags=["parameters", "hide-input"] mystnb={"code_prompt_show": "Parameters", "code_prompt_hide": "Parameters"}
-datasets: list = ["mnist", "fashion_mnist"]  # also cifar10, or digits, which needs no download
+datasets: list = ["mnist", "fashion_mnist", "cifar10"]  # or digits, which needs no download
 widths: list = [4, 12, 40, 120, 400]  # units in a hidden layer
 depths: list = [1, 3]  # hidden layers
 ways: list = None  # how networks of a shape are trained; None: the six ways of this book's survey
@@ -36,36 +38,42 @@ runs = figures.ensembles(**parameters)
 networks = survey.networks(runs)
 verdict = claims.factors_change_the_norm(networks)
 page.answer(texts.factors_and_norm(networks, verdict), verdict)
+page.say(texts.factors_by_data(verdict))
 
 # %% [markdown]
 # ## Pairs that differ in one thing
 #
-# Each point is a pair of networks of the same shape that start from the same weights and are alike in everything but
-# one: its height is the number of the one, its place on the horizontal axis that of the other. On the dashed line both
-# are alike; above it the first one is higher, as the paper finds in each row for gap and norm.
+# Each point is a pair of networks of the same shape that start from the same weights and differ in one setting (those
+# with full batches also take fewer steps). The vertical axis has the value of one of them, the horizontal axis that of
+# the other. On the dashed line both are equal. In the paper's figure the points for gap and norm lie above the line in
+# every row.
 
 # %% tags=["hide-input"]
 page.show(charts.factor_pairs({factor: survey.pairs(networks, factor) for factor in survey.FACTORS},
                               texts.FACTOR_WORDS, title="Pairs of networks"),
           "Chart 1", "Gap, norm and transitions of pairs of networks that differ in labels, batches, units, "
-                       "or augmentation.")
+                       "or augmentation: above the dashed line the network on the vertical axis has the larger value. "
+                       "The axes of norm and transitions are logarithmic.")
 
 # %% tags=["hide-input"]
 page.say(texts.sides_of_the_diagonal(networks))
 
 # %% [markdown]
-# The shares are means over shapes of networks, with 95 % intervals.
+# The shares are means over shapes of networks, with 95 % intervals. *Number* is the number of pairs; transitions are
+# those of pairs with ReLU units alone.
 #
 # ## What is measured
 #
-# Both networks of a pair have every training label right at the end of training. Where images are moved in every batch,
-# the network never sees one twice in the same place; 95 % of the images that are not moved are enough then. Full
-# batches take 400 steps, batches of 50 take 3,000, so the number of steps differs with the batches. The saturating
-# units are `hard_tanh`, which is the straight line between -1 and 1; they have no transitions here, as the code of a
-# network is that of its ReLU units.
+# Both networks of a pair classify every training image correctly at the end of training; the pairs of batches and of
+# units are of both kinds of labels. A network that is trained on translated images hardly ever sees the same picture
+# twice, so it is accepted if it classifies 95 % of the untranslated training images correctly. Training with full
+# batches takes 400 steps, with batches of 50 it takes 3,000. The saturating units are `hard_tanh`, which is linear
+# between −1 and 1 and constant outside; transitions are counted for ReLU units only. Their path is a translation of the
+# image, on which a network that is trained on translated images is bound to change less.
 #
 # The Jacobian is that of the class probabilities. A network that is less sure of its answers has a larger one whatever
-# its logits do, and a network that is trained on moved images can be less sure of those that are not moved.
+# its logits do, and a network that is trained on moved images can be less sure of those that are not moved. Whether
+# this is why translation does not lower the norm was not tested.
 #
 # ## What was found
 
@@ -75,7 +83,8 @@ page.found(verdict)
 # %% [markdown]
 # ## The runs
 #
-# *Parameters*, near the top, contains this page's parameters. Each run trains several networks of one shape at once.
+# The settings are under *Parameters*, near the top. The runs are those of [the survey](survey.ipynb); each trains six
+# networks of one shape at once.
 
 # %% tags=["hide-input"]
 page.summary(store.provenance(runs))

@@ -122,7 +122,7 @@ page.say(f"Over learning rates {texts.says_the_same(by_rate, ['target_loss'])}",
 #
 # ## The runs
 #
-# *Parameters*, near the top, contains this page's parameters. The runs are those of
+# The settings are under *Parameters*, near the top. The runs are those of
 # [Figure 3](fig03_class_stiffness_mnist.ipynb), [Figure 4](fig04_permuted_labels.ipynb) and
 # [Figure 8](fig08_learning_rate.ipynb).
 

@@ -167,7 +167,7 @@ print(f"definition: product {product:.2f}, sign {np.sign(product):+.0f}, cosine 
 # %% [markdown]
 # ## The runs
 #
-# *Parameters*, near the top, contains this page's parameters. More training examples delay the onset:
+# The settings are under *Parameters*, near the top. More training examples delay the onset:
 #
 # ```sh
 # papermill notebooks/fig02_overfitting.ipynb out.ipynb -p setting v3 -p beside false -p train_size 5000

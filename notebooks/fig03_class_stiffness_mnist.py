@@ -144,7 +144,7 @@ print(f"definition: product {product:.2f}, sign {np.sign(product):+.0f}, cosine 
 # %% [markdown]
 # ## The runs
 #
-# *Parameters*, near the top, contains this page's parameters. With other values, the same page is drawn again:
+# The settings are under *Parameters*, near the top. With other values, the same page is drawn again:
 #
 # ```sh
 # papermill notebooks/fig03_class_stiffness_mnist.ipynb out.ipynb -p setting v3 -p beside false -p learning_rate 0.01

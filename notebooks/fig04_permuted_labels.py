@@ -149,7 +149,7 @@ print(f"if the second image is labelled as the first: sign {wrong.sign()[0, 1]:.
 # %% [markdown]
 # ## The runs
 #
-# *Parameters*, near the top, contains this page's parameters.
+# The settings are under *Parameters*, near the top.
 
 # %% tags=["hide-input"]
 page.say(texts.protocol(4, figure.provenance))

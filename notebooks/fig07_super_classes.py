@@ -182,7 +182,7 @@ print(f"definition: product {product:.2f}, sign {np.sign(product):+.0f}, cosine 
 # %% [markdown]
 # ## The runs
 #
-# *Parameters*, near the top, contains this page's parameters. Which super-classes count as living is defined in
+# The settings are under *Parameters*, near the top. Which super-classes count as living is defined in
 # `stiffness_book.blocks.LIVING`; the 20 super-classes themselves are those of Krizhevsky,
 # *Learning multiple layers of features from tiny images* (2009).
 

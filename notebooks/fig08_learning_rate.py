@@ -125,7 +125,7 @@ print(f"definition: product {product:.2f}, sign {np.sign(product):+.0f}, cosine 
 # %% [markdown]
 # ## The runs
 #
-# *Parameters*, near the top, contains this page's parameters. [Figure 9](fig09_distance.ipynb) and
+# The settings are under *Parameters*, near the top. [Figure 9](fig09_distance.ipynb) and
 # [Figure 10](fig10_domain_size.ipynb) use the same runs.
 
 # %% tags=["hide-input"]

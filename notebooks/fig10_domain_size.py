@@ -165,7 +165,7 @@ print(f"distance of the two images in input space: {distance:.2f}")
 # %% [markdown]
 # ## The runs
 #
-# *Parameters*, near the top, contains this page's parameters. The runs are those of
+# The settings are under *Parameters*, near the top. The runs are those of
 # [Figure 8](fig08_learning_rate.ipynb).
 
 # %% tags=["hide-input"]

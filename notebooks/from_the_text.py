@@ -141,7 +141,7 @@ page.say(texts.other_distances(at_one[at_one["target_loss"] == at_one["dataset"]
 # %% [markdown]
 # ## The runs
 #
-# *Parameters*, near the top, contains this page's parameters. The runs are those of [Figure 2](fig02_overfitting.ipynb)
+# The settings are under *Parameters*, near the top. The runs are those of [Figure 2](fig02_overfitting.ipynb)
 # and [Figure 8](fig08_learning_rate.ipynb), and others that vary the width or measure mean intensity.
 
 # %% tags=["hide-input"]

@@ -154,7 +154,7 @@ page.say(texts.half_learnt(mixed[mixed["target_loss"].isna()], together))
 # %% [markdown]
 # ## The runs
 #
-# *Parameters*, near the top, contains this page's parameters. The data is generated, so there is nothing to download.
+# The settings are under *Parameters*, near the top. The data is generated, so there is nothing to download.
 
 # %% tags=["hide-input"]
 page.summary(pd.concat([provenance, mixed_provenance], ignore_index=True))

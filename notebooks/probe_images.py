@@ -113,7 +113,7 @@ print(f"definition: product {product:.2f}, sign {np.sign(product):+.0f}, cosine 
 # %% [markdown]
 # ## The runs
 #
-# *Parameters*, near the top, contains this page's parameters.
+# The settings are under *Parameters*, near the top.
 
 # %% tags=["hide-input"]
 for provenance in provenances.values():

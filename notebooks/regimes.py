@@ -85,7 +85,7 @@ page.found(verdict)
 # %% [markdown]
 # ## The runs
 #
-# *Parameters*, near the top, contains this page's parameters. The runs are those of
+# The settings are under *Parameters*, near the top. The runs are those of
 # [Figures 2](fig02_overfitting.ipynb), [3](fig03_class_stiffness_mnist.ipynb),
 # [4](fig04_permuted_labels.ipynb), [5](fig05_class_stiffness_fashion.ipynb) and
 # [6](fig06_class_stiffness_cifar10.ipynb).

@@ -160,7 +160,9 @@ alt.Chart(cells.round(2)).mark_rect().encode(
 # ## The same with the library
 #
 # `gradient_gram` returns the same inner products for any Keras model. It does not form the gradients, so it is much
-# faster and needs far less memory; [the benchmarks](benchmarks.ipynb) say how much.
+# faster and needs far less memory; [the benchmarks](benchmarks.ipynb) say how much. It also tells how the squared norms
+# of the gradients are shared among the layers, of which the last one matters most for pairs within a class
+# ([why](../book/method.md#what-a-sign-within-a-class-can-be)).
 
 # %%
 from stiffness import between_classes, class_stiffness, gradient_gram, within_class
@@ -171,3 +173,4 @@ print(f"largest difference of a product: {np.abs(gram.products - products).max()
 print(f"largest difference in the class matrix: {np.abs(C - matrices[30]).max():.6f}")
 print("all signs equal:", np.array_equal(gram.sign(), np.sign(products)))
 print(f"within {within_class(C):+.2f}, between {between_classes(C):+.2f}")
+print("shares of the squared norm:", {layer: round(share, 2) for layer, share in gram.shares.items()})

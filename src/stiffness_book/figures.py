@@ -187,6 +187,8 @@ def linear_regions(*, drawn, grid, **given):
     """The runs of `ellipses`, and one of a narrower network, whose linear regions are drawn."""
     settings = {name: value for name, value in given.items() if name not in ("network", "variations", "seeds")}
     return {**ellipses(**given), "drawn": [InputSpace(network=drawn, grid=grid, **settings)]}
+
+
 def critical_lengths(*, beside, losses, learning_rates, network, learning_rate, stages, max_steps, seeds, photographs,
                      **common):
     """Runs at several learning rates and long runs of the third version's network, those of the first version's beside

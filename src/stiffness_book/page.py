@@ -9,11 +9,13 @@ from IPython.display import HTML, Markdown, display
 
 from stiffness_book import store, sweep
 from stiffness_book.charts import look
-from stiffness_book.claims import CLAIMS, in_words, outcomes, picture
+from stiffness_book.claims import CLAIMS, by_outcome, in_words, outcomes, picture
 from stiffness_book.figures import assignments
 from stiffness_book.words import name_of
 
 INJECTED = "# Parameters"  # how papermill begins the cell that it puts after the parameters
+JUDGED = ("A part holds if its interval excludes that there is no effect, after Holm’s correction for the number of "
+          "parts, and its mean reaches the size that the rule asks for.")
 
 
 def start():
@@ -86,7 +88,7 @@ def summary(provenance):
             value if isinstance(value, list) else [value])))
 
     facts = {
-        "number": f"{len(provenance)}",
+        "number of runs": f"{len(provenance)}",
         "network": each("network"),
         "training": f"{each('optimizer')}, learning rate {each('learning_rate')}, "
                     f"batches of {each('batch_size').replace('None', 'all examples')}",
@@ -94,9 +96,9 @@ def summary(provenance):
         **({"probe set": f"{first['settings']['probe_size']:,} validation examples, whose pairs are measured"}
            if "probe_size" in first["settings"] else {}),
         "seeds": ", ".join(map(str, sorted({settings["seed"] for settings in provenance["settings"]}))),
-        "wall time of a run": f"{wall.min():,.0f} to {wall.max():,.0f} s",
+        "wall time of a run": " to ".join(dict.fromkeys(f"{time:,.0f}" for time in (wall.min(), wall.max()))) + " s",
         "device": ", ".join(sorted(set(provenance["device"]))),
-        "versions": ", ".join(f"{name} {number}" for name, number in first["versions"].items()),
+        "versions": ", ".join(f"`{name}` {number}" for name, number in first["versions"].items()),
         "commit": ", ".join(sorted({commit[:12] for commit in provenance["commit"]}))
         + (", with changes" if provenance["dirty"].any() else ""),
     }
@@ -152,12 +154,13 @@ def found(verdict, page=None):
     table = "\n".join(["| part | measured | |", "|---|---|---|", *lines]) if lines else ""
     note = escape(f"{verdict.note[:1].upper()}{verdict.note[1:]}.", quote=False) if verdict.note else ""
     word = ", ".join(filter(None, [verdict.verdict, verdict.held]))
-    short = "; ".join(f"{outcome}: {part.name}" for part, outcome in zip(verdict.parts, outcomes(verdict.parts))
+    short = "; ".join(f"{outcome}: {names}" for outcome, names in by_outcome(verdict.parts).items()
                       if outcome != "holds") if verdict.held else ""
     display(Markdown(f"**{claim.id}: {word}.** {escape(claim.statement, quote=False)}"
                      f"{escape(f' ({short}.)', quote=False) if short else ''}\n\n"
                      '<details class="verdict-details">\n<summary>What was measured, and the rule</summary>\n\n'
-                     f"{table}\n\n{note}\n\n*The rule.* {escape(claim.rule, quote=False)}\n\n</details>"))
+                     f"{table}\n\n{note}\n\n*The rule.* {escape(claim.rule, quote=False)}\n\n"
+                     f"{JUDGED if verdict.parts else ''}\n\n</details>"))
     name = claim.key(page or next(iter(claim.pages)))
     glue(f"{name}-measured", HTML(escape(verdict.measured)))
     glue(f"{name}-verdict", HTML(_badge(verdict)))

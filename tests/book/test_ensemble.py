@@ -26,7 +26,7 @@ def trained(**settings):
     dataset = data.standardise(data.load("digits"))
     split = dataset.train.take(data.probe_indices(dataset.train.labels, ensemble.train_size, 0))
     model = networks.build(ensemble, split.inputs.shape[1:], 10, ensemble.activation)
-    training = ensemble_training._Training(ensemble, model, split, progress=False)
+    training = ensemble_training.Training(ensemble, model, split, progress=False)
     return training, training.run(), split
 
 
@@ -158,20 +158,20 @@ def test_a_stopped_ensemble_goes_on_with_the_same_numbers(tmp_path, monkeypatch,
     class Stopped(Exception):
         pass
 
-    save = ensemble_training._Training.save
+    save = ensemble_training.Training.save
 
     def stopping(self):
         save(self)
         if self.step == 120:
             raise Stopped
 
-    monkeypatch.setattr(ensemble_training._Training, "save", stopping)
+    monkeypatch.setattr(ensemble_training.Training, "save", stopping)
     with pytest.raises(Stopped):
         sweep.compute(ensemble, progress=False)
-    monkeypatch.setattr(ensemble_training._Training, "save", save)
+    monkeypatch.setattr(ensemble_training.Training, "save", save)
     steps = []
-    original = ensemble_training._Training.check
-    monkeypatch.setattr(ensemble_training._Training, "check", lambda self: (steps.append(self.step), original(self)))
+    original = ensemble_training.Training.check
+    monkeypatch.setattr(ensemble_training.Training, "check", lambda self: (steps.append(self.step), original(self)))
     again = sweep.compute(ensemble, progress=False)
     assert steps == [140, 160, 180, 200]
     assert again.equals(table)

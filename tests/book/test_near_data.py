@@ -78,12 +78,21 @@ def test_the_papers_levels():
 
 
 def test_the_answer_on_ellipses():
-    both = texts.less_sensitive_near_data(around_data(dips(2)))
-    assert "Yes, where classes differ" in both and "the Jacobian norm at the images is 0.01 of" in both
-    assert both.endswith("The Jacobian norm of the logits, before the softmax, dips where classes differ: 0.01.")
-    assert "hardly dips where classes differ: 1.00" in texts.less_sensitive_near_data(around_data(dips(0)))
-    assert "In part" in texts.less_sensitive_near_data(around_data(dips(0.2)))
-    assert "No:" in texts.less_sensitive_near_data(around_data(dips(0)))
+    deep, flat = around_data(dips(2)), around_data(dips(0))
+    both = texts.less_sensitive_near_data(deep)
+    assert "? The class probabilities are, where classes differ. " in both.replace("**", "")
+    assert "training changes the Jacobian norm at the images by ×0.01" in both
+    assert both.endswith("The Jacobian norm of the logits, before the softmax, falls too: ×0.01.")
+    assert "hardly falls: ×1.00" in texts.less_sensitive_near_data(flat)
+    assert "? In part. " in texts.less_sensitive_near_data(around_data(dips(0.2))).replace("**", "")
+    assert "? No. " in texts.less_sensitive_near_data(flat).replace("**", "")
+    assert texts.less_sensitive_near_data(deep, {"b": flat}).endswith("density of transitions changes by ×1.00 (b).")
+
+
+def test_no_dip_of_the_transitions_is_asked_for_where_the_paper_has_none():
+    names = [part.name for part in claims.low_near_the_data(around_data(dips(2))).parts]
+    assert names == ["norm dip, different classes", "norm dip, one class", "norm higher at random",
+                     "transitions dip, different classes", "transitions higher at random"]
 
 
 def test_tables_of_levels_and_factors():
@@ -118,11 +127,13 @@ def test_lengths_and_accuracies():
 
 
 def test_the_answer_on_regions():
-    assert "Yes: on a line near a training image training changes the number of boundaries by ×0.0" in (
-        texts.sparser_regions(around_data(dips(2))))
+    said = texts.sparser_regions(around_data(dips(2))).replace("**", "")
+    assert "? Yes. Near a training image, training changes the number of boundaries on a line by ×0.0" in said
     everywhere = around_data(lambda path, near, trained: 5.0 if trained else 10.0)
-    assert "Hardly:" in texts.sparser_regions(everywhere) and "near a random point by ×0.50" in (
-        texts.sparser_regions(everywhere))
+    said = texts.sparser_regions(everywhere).replace("**", "")
+    assert "? Hardly. " in said and said.endswith("near a random point by ×0.50.")
+    assert "everywhere: ×0.50 near them, ×0.50 far from them" in texts.sparser_everywhere(everywhere)
+    assert not texts.sparser_everywhere(around_data(dips(2)))
     rows = texts.densities_near_and_far({"a": everywhere}).splitlines()
     assert len(rows) == 5 and rows[2].startswith("| a | different classes | 10.00 | 5.00 | 10.00 | 5.00 | ×0.50 [")
 
@@ -130,18 +141,21 @@ def test_the_answer_on_regions():
 def test_other_networks_are_judged_by_the_same_rule():
     made = {"a": around_data(dips(2)), "b": around_data(lambda path, near, trained: 50.0 if trained else 100.0)}
     said = texts.by_the_same_rule({name: claims.regions_grow_sparser(table) for name, table in made.items()})
-    assert said.endswith("a: reproduced; b: partly, 1 of 3 parts (fails: near over far; fails: over random points).")
-    assert texts.by_the_same_rule({}) == ""
-    both = texts.sparser_regions(made["a"], {"b": made["b"]})
-    assert "In this network, but not in every one: " in both and "Near a training image it is ×0.50 [" in both
-    assert "? Yes: " in texts.sparser_regions(made["a"], {"c": made["a"]}).replace("**", "")
+    assert said.splitlines()[-2:] == [
+        "| a | reproduced | near the points, near over far, over random points | – | – |",
+        "| b | partly, 1 of 3 parts | near the points | – | near over far, over random points |"]
+    assert not texts.by_the_same_rule({})
+    both = texts.sparser_regions(made["a"], {"b": made["b"]}, "fc-9")
+    assert "In fc-9 they do, but not with every network" in both and "Near a training image it is ×0.50 for b." in both
+    assert "? Yes. " in texts.sparser_regions(made["a"], {"c": made["a"]}).replace("**", "")
 
 
 def test_regions_are_counted():
     made = around_data(dips(1), seeds=1, grid=6)
     assert texts.regions_counted(made) == (
-        "The 36 cells of the picture lie in 7 linear regions before training, and in 107 after it. A region smaller "
-        "than a cell may be missed.")
+        "The 36 cells of the picture lie in 7 linear regions before training, and in 107 after it; a region smaller "
+        "than a cell may be missed. Near the images of this network’s planes, a line of length 1 crosses 100.00 "
+        "boundaries before training and 10.32 after it.")
     assert near_data.picture(made, "shade", near_data.AFTER)[2].tolist() == [2, 0, 1, 2, 0, 1]
 
 

@@ -264,6 +264,7 @@ def drawn(chart):
 def test_every_public_chart_is_here():
     others = {"matrix_orders", "moving_matrix", "two_gradients", "in_words", "region_pictures"}  # which draw no table
     others |= {"matrices_beside", "arithmetic_evolution"}  # in test_pictures.py and test_rounding.py
+    others |= {"trend_grid", "trend_switch"}  # of trends that are computed from the rows, in test_contradiction.py
     assert {name.partition(",")[0] for name in CHARTS} | others == set(charts.__all__)
 
 

@@ -80,8 +80,8 @@ def test_a_figure_has_a_run_for_each_data_set_rate_and_seed():
     runs = figures.at_equal_loss(setting="v3", beside=True, losses={"digits": [0.5], "mnist": [0.3]},
                                  learning_rates=[0.1, 0.2], max_steps=50, seeds=2)
     assert list(runs) == ["v3", "v1"] and len(runs["v1"]) == 8 and runs["v1"][0].nested_probes == (150, 30)
-    assert runs["v3"] == [Experiment(dataset=dataset, learning_rate=rate, seed=seed, stages=[0], stage_losses=losses,
-                                     max_steps=50)
+    assert runs["v3"] == [Experiment(dataset=dataset, learning_rate=rate, seed=seed, stages=[0, 1825, 9125],
+                                     stage_losses=losses, max_steps=50)
                     for dataset, losses in (("digits", [0.5]), ("mnist", [0.3])) for rate in (0.1, 0.2)
                     for seed in (0, 1)]
 

@@ -105,9 +105,10 @@ def test_a_paradox_of_simpsons_is_told():
                              - 0.01 * (row["batch"] == "full") - 0.002 * (row["activation"] == "relu"))
     found = found[found["condition"] != "translated"]
     rows = survey.correlation_rows(found, {"jacobian_norm": "norm"}).set_index(["dataset", "kind"])["mean"]
-    assert rows["a", "all"] > 0 and rows["a", "true labels"] < -0.9 > rows["a", "alike networks"]
+    assert rows["a", "all"] > 0 and rows["a", "without random labels"] < -0.9 > rows["a", "alike networks"]
     said = texts.changes_with_the_stratum(found, "jacobian_norm")
-    assert said.count("−1.00") == 4 and "(a); " in said
+    assert "to −1.00 (a)" in said and said.endswith("It clearly turns round on a and b: that is Simpson’s paradox.")
+    assert "It does not clearly turn round" in texts.changes_with_the_stratum(noisy(), "jacobian_norm")
 
 
 def test_what_is_explained_is_judged_on_other_shapes():
@@ -117,12 +118,17 @@ def test_what_is_explained_is_judged_on_other_shapes():
     found = found[found["dataset"] == "a"]
     assert survey.explained(found, ["within_class_sign"]) > 0.95
     assert survey.explained(found, ["between_classes_sign"]) < 0.05
-    added = survey.additions(found[found["activation"] == "relu"]).set_index(["name", "kind"])
-    assert added.loc[("all", "alone"), "mean"] > 0.9
-    assert added.loc[("stiffness of test pairs", "alone"), "mean"] > added.loc[("transitions", "alone"), "mean"] + 0.3
-    assert survey.additions(found[found["activation"] == "hard_tanh"]).empty  # which have no transitions
-    assert "adds" in texts.what_each_adds(survey.additions(found)) or "clearly" in texts.what_each_adds(
-        survey.additions(found))
+    rows = survey.explained_rows(found[found["activation"] == "relu"])
+    means = rows.set_index(["name", "kind"])["mean"]
+    for kind in ("all networks", "without random labels"):
+        assert means["all ten", kind] > 0.9 and means["stiffness", kind] > 0.9 > means["sensitivity", kind] + 0.3
+        assert means["stiffness, added to sensitivity", kind] == pytest.approx(
+            means["all ten", kind] - means["sensitivity", kind])
+    assert rows["high"].max() <= 1
+    assert survey.explained_rows(found[found["activation"] == "hard_tanh"]).empty  # which have no transitions
+    told = texts.what_each_explains(rows)
+    assert "sensitivity alone explains is −0.01 (a)" in told and "stiffness alone explains +1.00 (a)" in told
+    assert texts.what_each_explains(rows.iloc[:0]) == ""
 
 
 def test_sizes():
@@ -142,18 +148,28 @@ def cells(table):
 def test_what_the_pages_say():
     found = trained_networks(lambda row: 1 / row["width"], lambda row: 2 / row["width"])
     said = texts.norm_and_gap(found, claims.norm_correlates_with_gap(found))
-    assert "It does: over 288 networks" in said and "+1.00 over all of them, +1.00 without random labels (a)" in said
+    assert "? It does. Over 288 networks that fit every training label" in said.replace("**", "")
+    assert "Over 288 networks" in said and "Without random labels it is +1.00 (a) and +1.00 (b), and among" in said
+    assert "Without random labels, networks with more transitions have" in texts.transitions_and_gap(found)
     assert cells(texts.networks_trained(found))[0] == ["a", "true labels", "48", "48", "0.01 to 0.12", "0.013 to 0.25"]
-    assert cells(texts.correlations_by_stratum(found, {"jacobian_norm": "norm"}))[0][:3] == ["a", "norm", "+1.00"]
-    assert "−1.00 of width and gap, −1.00 of width and norm (a)" in texts.sizes_and_sensitivity(found)
+    assert cells(texts.sizes_and_sensitivity(found))[0][2:] == ["−1.00", "−1.00"]
     sided = cells(texts.sides_of_the_diagonal(found))
     assert sided[0][:4] == ["random labels / true labels", "a", "48", "0.0\N{NO-BREAK SPACE}%"]
     factors = texts.factors_and_norm(found, claims.factors_change_the_norm(found))
-    assert "(on a and b): random labels against true labels ×1.00, ×1.00" in factors
+    assert "Random labels do not raise it on all data: ×1.00 (a) and ×1.00 (b). Full batches" in factors
+    rows = cells(texts.factors_by_data(claims.factors_change_the_norm(found)))
+    assert rows[0] == ["random labels / true labels", "×1.00, fails", "×1.00, fails"]
+    higher = trained_networks(norm=lambda row: 10.0 ** (row["condition"] == "random labels") * row["width"])
+    assert "Random labels raise it: ×10 (a) and ×10 (b)." in texts.factors_and_norm(
+        higher, claims.factors_change_the_norm(higher))
     wrong = texts.wrong_points(found, claims.norm_tells_wrong_points(found))
-    assert "with probability 0.80, the smaller margin 0.80" in wrong and "4 of 4 parts" in wrong
+    assert "? It does. Of a wrong and a right point" in wrong.replace("**", "")
+    assert "has the larger norm with probability 0.80 (a) and 0.80 (b), and the smaller margin" in wrong
+    assert "still tell as much as 0.80 (a) and 0.80 (b)" in texts.left_of_the_doubt(found)
     assert cells(texts.areas_under_the_curve(found))[0][:2] == ["norm of the Jacobian", "0.80"]
     better = texts.which_predicts_better(found)
-    assert "the norm +1.00, and of the kinds of stiffness the one within classes, sign most, −1.00 (a)" in better
+    assert better.endswith("generalisation gap are +1.00 and −1.00 (a); +1.00 and −1.00 (b).")
     cost = texts.cost_of_two_views({"seconds": {"net": {"norm of the Jacobian": [1, 2, 3], "transitions": [4, 4, 5]}}})
-    assert cells(cost)[1] == ["net", "transitions", "4.000", "4.000 to 5.000", "2.00"]
+    assert cells(cost)[1] == ["net", "transitions", "4.000", "4.000 to 5.000", "2.00"] and "Stiffness" not in cost
+    speed = texts.speed_of_ensembles({"seconds": {"fc-4": {"together": [1, 2, 2], "one by one": [8, 8, 6]}}})
+    assert cells(speed) == [["fc-4", "2.00", "8.00", "4.0 (3.0 to 8.0)"]]

@@ -25,7 +25,8 @@ from stiffness_book.summaries import rank_correlation
 
 SCATTER = 225  # width of one of two panels beside bars with long names
 PAIR_PANEL = 150  # width of one of three panels side by side
-NARROW = 85  # width of a panel beside long names, on a phone
+NARROW = 165  # width of a panel beside names, on a phone
+TWO_LINES = "[split(datum.value, ', ')[0], join(slice(split(datum.value, ', '), 1), ', ')]"  # of a name
 THOUSANDS = "format(datum.value, abs(datum.value) < 1000 ? '~g' : '~s')"  # 0.05, 200, 6k
 ONE_COLUMN = {"narrow": {"columns": 1}}  # on a phone
 CONDITION = alt.Scale(domain=["true labels", "random labels", "translated"], range=["#1f77b4", "#d1660f", "#2ca02c"])
@@ -73,7 +74,7 @@ def gap_scatter(found, measures, *, title):
     first = points.encode(alt.X("jacobian_norm:Q", title="mean norm of the Jacobian", scale=scale, axis=alt.Axis(
         grid=False, **ticks_at(ticks), format="~g"))).add_params(area, data)
     second = points.transform_calculate(chosen="datum[measure]").transform_filter("isValid(datum.chosen)").encode(
-        alt.X("chosen:Q", title="measure of the menu", scale=alt.Scale(zero=False),
+        alt.X("chosen:Q", title="the chosen measure", scale=alt.Scale(zero=False),
               axis=alt.Axis(grid=False, tickCount=4, labelExpr=THOUSANDS))).add_params(measure)
     bars = [base.mark_bar(cornerRadius=2).encode(
         alt.Y(f"{name}:N", title=words, sort=sorted(set(rows[name]))), alt.X("count():Q", title="networks",
@@ -188,21 +189,26 @@ def estimates(rows, x, *, title, none=0.0, form=".2f"):
         return no_data(title, what, notes=notes)
     rows = rows.round({"mean": 3, "low": 3, "high": 3})
     names, kinds = (list(dict.fromkeys(rows[column])) for column in ("name", "kind"))
+    values = rows[["mean", "low", "high"]].to_numpy(float).ravel()
+    values = np.append(values[np.isfinite(values)], none)
+    margin = 0.03 * (values.max() - values.min()) or 0.1
+    ends = [float(f"{end:.3g}") for end in (values.min() - margin, values.max() + margin)]
     panels, told = [], []
     for dataset, own in rows.groupby("dataset", sort=False):
         base = alt.Chart(own.drop(columns="dataset")).encode(
-            alt.Y("name:N", sort=names, title=None, axis=alt.Axis(grid=False, labelLimit=260)),
+            alt.Y("name:N", sort=names, title=None, axis=alt.Axis(
+                grid=False, labelLimit=260, labelExpr=TWO_LINES, labelLineHeight=11, labelBaseline="middle")),
             alt.YOffset("kind:N", sort=kinds),
             alt.Color("kind:N", sort=kinds, scale=CURVES, legend=alt.Legend(title=None, orient="bottom", columns=1,
                                                                             symbolOpacity=1)))
-        axis = {"title": x, "scale": alt.Scale(zero=False), "axis": alt.Axis(grid=False, tickCount=4)}
+        axis = {"title": x, "scale": alt.Scale(domain=ends, nice=False), "axis": alt.Axis(grid=False, tickCount=4)}
         panels.append(alt.layer(
-            zero_line(x=alt.datum(none)),
+            zero_line(x=alt.XDatum(none, scale=axis["scale"])),
             base.mark_rule(strokeWidth=2).encode(alt.X("low:Q", **axis), alt.X2("high:Q")),
             base.mark_point(filled=True, opacity=1, size=50).encode(alt.X("mean:Q", **axis), tooltip=[
                 "name:N", "kind:N", alt.Tooltip("mean:Q", format=form), alt.Tooltip("low:Q", format=form),
                 alt.Tooltip("high:Q", format=form)]),
-        ).properties(width=PANEL, height=alt.Step(11), title=alt.Title(dataset, fontSize=13)))
+        ).properties(width=PANEL, height=alt.Step(13), title=alt.Title(dataset, fontSize=13)))
         told += [f"{dataset}, {row.name}, {row.kind}: {or_unknown(row.mean, form)}."
                  for row in own[["name", "kind", "mean"]].itertuples(index=False, name="Row")]
     return alt.concat(*panels, columns=1, spacing=12).properties(

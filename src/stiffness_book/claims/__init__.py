@@ -36,13 +36,14 @@ from stiffness_book.claims.novak import (
     norm_tells_wrong_points,
     regions_grow_sparser,
 )
-from stiffness_book.claims.parts import SMALL, outcomes
+from stiffness_book.claims.parts import SMALL, by_outcome, outcomes
 from stiffness_book.claims.registry import CLAIMS, claim, in_order, in_words, picture, scorecard
 
 __all__ = [
     "CLAIMS",
     "SMALL",
     "between_classes_grows",
+    "by_outcome",
     "claim",
     "critical_length_shrinks",
     "domain_follows_length_scale",

@@ -115,6 +115,13 @@ def outcomes(parts):
     return [part.outcome(there.get(part.name)) for part in parts]
 
 
+def by_outcome(parts):
+    """{outcome: the names of the parts that have it, in words}."""
+    found = list(zip(outcomes(parts), [part.name for part in parts]))
+    return {outcome: ", ".join(name for own, name in found if own == outcome)
+            for outcome in dict.fromkeys(outcome for outcome, _ in found)}
+
+
 def verdict(parts, *, question=False):
     """The verdict on a claim from the outcomes of its parts: the word, and how many hold.
 

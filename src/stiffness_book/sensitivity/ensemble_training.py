@@ -30,7 +30,7 @@ def train(ensemble, *, progress=True, saved=None):
     train_split = dataset.train.take(data.probe_indices(dataset.train.labels, ensemble.train_size, 0))
     model = networks.build(ensemble, dataset.train.inputs.shape[1:], dataset.num_classes,
                            ensemble.activation)
-    training = _Training(ensemble, model, train_split, progress)
+    training = Training(ensemble, model, train_split, progress)
     if saved:
         training.resume(saved)
     found = training.run()
@@ -59,7 +59,7 @@ def source_pixels(shape, shift):
     return np.stack([np.roll(numbers, move, axis=(0, 1)).ravel() for move in moves])
 
 
-class _Training:
+class Training:
     """The weights of all members, stacked, and their training."""
 
     def __init__(self, ensemble, model, split, progress):

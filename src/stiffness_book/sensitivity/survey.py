@@ -1,6 +1,5 @@
 """What the pages on many trained networks compute from the tables of their ensembles."""
 
-import itertools
 from functools import partial
 
 import numpy as np
@@ -32,9 +31,10 @@ MEASURES = {"jacobian_norm": "norm of the Jacobian", "transitions": "transitions
             **{f"{summary}_{kind}{regime}": f"stiffness {WORDS[summary]}, {kind}{which}"
                for regime, which in (("", ""), ("_train_validation", ", training–test"))
                for summary in SUMMARIES for kind in KINDS}}
-GROUPS = {"norm of the Jacobian": ["jacobian_norm"], "transitions": ["transitions"],
-          "stiffness of test pairs": [name for name in MEASURES if name.endswith(KINDS)],
-          "stiffness of training–test pairs": [name for name in MEASURES if name.endswith("_train_validation")]}
+SENSITIVITY = ["jacobian_norm", "transitions"]
+STIFFNESS = [name for name in MEASURES if name not in SENSITIVITY]
+GROUPS = {"norm alone": ["jacobian_norm"], "sensitivity": SENSITIVITY, "stiffness": STIFFNESS,
+          "all ten": [*SENSITIVITY, *STIFFNESS]}
 RESAMPLED = 200  # times, for an interval
 FEWEST = 5  # networks, for a rank correlation
 
@@ -130,7 +130,7 @@ def correlation_within(found, measure, alike=("condition",)):
 def strata(found):
     """{name: a function of a measure that gives its correlation with the gap among those networks}."""
     true = found[found["condition"] != "random labels"]
-    return {"all": partial(correlation, found), "true labels": partial(correlation, true),
+    return {"all": partial(correlation, found), "without random labels": partial(correlation, true),
             "alike networks": partial(correlation_within, found)}
 
 
@@ -164,34 +164,28 @@ def explained(found, measures):
     return 1 - ((gap - told) ** 2).sum() / ((gap - gap.mean()) ** 2).sum()
 
 
-def additions(found):
-    """For each of the GROUPS of measures what it explains alone, and what it adds to all the others, with jackknife
-    errors over shapes. Networks without a measure are left out.
-
-    A row for each data set, group and kind ("alone" or "added"), with mean, low and high, as `charts.estimates` wants
-    them; and a group "all" that has "alone" only.
+def explained_rows(found):
+    """Rows for `charts.estimates`: for each data set what each of the GROUPS of measures explains, over all networks
+    and over those without random labels, and what sensitivity and stiffness add to each other; with intervals
+    from the jackknife over shapes, which are cut off at -1 and 1. Networks without a measure are left out.
     """
-    every = list(itertools.chain(*GROUPS.values()))
-    sets = {("all", "alone"): every}
-    for name, own in GROUPS.items():
-        sets |= {(name, "alone"): own, (name, "others"): [measure for measure in every if measure not in own]}
-
     def values(chosen):
-        told = {key: explained(chosen, measures) for key, measures in sets.items()}
-        return {key if key[1] == "alone" else (key[0], "added"):
-                value if key[1] == "alone" else told["all", "alone"] - value for key, value in told.items()}
+        told = {name: explained(chosen, measures) for name, measures in GROUPS.items()}
+        return told | {"sensitivity, added to stiffness": told["all ten"] - told["stiffness"],
+                       "stiffness, added to sensitivity": told["all ten"] - told["sensitivity"]}
 
     rows = []
-    for dataset, own in found[found[every].notna().all(axis=1)].groupby("dataset", sort=False):
-        shapes = own.groupby(SHAPE).ngroup()
-        n = shapes.nunique()
-        if n < 4:
-            continue
-        whole, without = values(own), [values(own[shapes != shape]) for shape in range(n)]
-        for key, value in whole.items():
-            again = np.array([one[key] for one in without])
-            error = ((n - 1) / n * ((again - again.mean()) ** 2).sum()) ** 0.5
-            rows.append([dataset, *key, *with_interval(value, error, n, (-np.inf, np.inf)).values()])
+    for dataset, whole in found[found[GROUPS["all ten"]].notna().all(axis=1)].groupby("dataset", sort=False):
+        true = whole[whole["condition"] != "random labels"]
+        for kind, own in (("all networks", whole), ("without random labels", true)):
+            shapes = own.groupby(SHAPE).ngroup()
+            n = shapes.nunique()
+            if n < 4:
+                continue
+            without = pd.DataFrame([values(own[shapes != shape]) for shape in range(n)])
+            errors = ((n - 1) * without.var(ddof=0)) ** 0.5
+            rows += [[dataset, name, kind, *with_interval(value, errors[name], n, (-1.0, 1.0)).values()]
+                     for name, value in values(own).items()]
     return pd.DataFrame(rows, columns=["dataset", "name", "kind", "mean", "low", "high"])
 
 
@@ -205,12 +199,14 @@ def size_correlations(found, measure):
 
 
 def by_width(found):
-    """Gap and norm by width, over ways of training that have every label right at all of the three largest widths or
-    more: rows for `charts.size_curves`."""
-    chosen = right(found)
-    rest = [name for name in SETTINGS if name != "width"]
-    largest = set(sorted(chosen["width"].unique())[-3:])
-    chosen = chosen.groupby(rest).filter(lambda rows: largest <= set(rows["width"]))
+    """Gap and norm by width: rows for `charts.size_curves`. For each data set, over the ways of training that fit every
+    label at each width, of the widths at which FEWEST of them or more do."""
+    rest, parts = [name for name in SETTINGS if name != "width"], []
+    for _, own in right(found).groupby("dataset", sort=False):
+        ways = own.groupby("width")["gap"].size()
+        own = own[own["width"].isin(ways.index[ways >= FEWEST])]
+        parts.append(own[own.groupby(rest)["width"].transform("size") == own["width"].nunique()])
+    chosen = pd.concat(parts) if parts else right(found)
     long = chosen.melt(id_vars=["dataset", "width"], value_vars=["gap", "jacobian_norm"], var_name="quantity")
     return over_seeds(long, ["dataset", "width", "quantity"], bounds=(0, np.inf)) if len(long) else long
 

@@ -5,7 +5,7 @@ import pandas as pd
 
 from stiffness_book import published
 from stiffness_book.claims.novak import DOUBLE, FIFTH
-from stiffness_book.claims.parts import outcomes
+from stiffness_book.claims.parts import by_outcome
 from stiffness_book.sensitivity import near_data
 from stiffness_book.sensitivity.input_space import DIFFERENT, ONE, PATHS, RANDOM
 from stiffness_book.sensitivity.near_data import AFTER, AT, BEFORE, BETWEEN, MOMENTS
@@ -24,21 +24,26 @@ def _times(logarithm):
     return factor(logarithm).removeprefix("×")
 
 
-def less_sensitive_near_data(table):
-    """The finding in a sentence or two."""
+def less_sensitive_near_data(table, others=None):
+    """The finding in a few sentences. others: {name of another network: table}."""
     def learnt(measure, path):
         return near_data.learnt(near_data.factors(table, measure, path)).mean()
 
     norm, changes, one = learnt("norm", DIFFERENT), learnt("transitions", DIFFERENT), learnt("norm", ONE)
     logits = learnt("logit_norm", DIFFERENT)
     both = norm <= -DOUBLE and changes <= -FIFTH
-    answer = "Yes, where classes differ" if both else "In part" if norm <= -DOUBLE or changes <= -FIFTH else "No"
-    return (f"**Are networks less sensitive near the data?** {answer}: on ellipses through three training images of "
-            f"different classes the Jacobian norm at the images is {_times(norm)} of that midway between them, and the "
-            f"density of transitions {_times(changes)} of it. On ellipses through images of one class the norm is "
-            f"{_times(one)} of that between them. Each number is divided by that of the untrained network. The "
-            f"Jacobian norm of the logits, before the softmax, {'dips' if logits <= -FIFTH else 'hardly dips'} where "
-            f"classes differ: {_times(logits)}.")
+    answer = ("The class probabilities are, where classes differ" if both else
+              "In part" if norm <= -DOUBLE or changes <= -FIFTH else "No")
+    told = [f"{factor(near_data.learnt(near_data.factors(other, 'transitions', DIFFERENT)).mean())} ({name})"
+            for name, other in (others or {}).items()]
+    return (f"**Are networks less sensitive near the data?** {answer}. Compared with places midway between three "
+            "training images of different classes, training changes the Jacobian norm at the images by "
+            f"{factor(norm)}, and the density of transitions by {factor(changes)}; with images of one class it changes "
+            f"the norm by "
+            f"{factor(one)}. The Jacobian norm of the logits, before the softmax, "
+            f"{'falls too' if logits <= -FIFTH else 'hardly falls'}: {factor(logits)}."
+            + (f" With other networks and settings the density of transitions changes by {', '.join(told)}."
+               if told else ""))
 
 
 def levels_on_ellipses(tables):
@@ -131,19 +136,21 @@ def reached_accuracies(tables):
     return f"Classified correctly after training, on average over the runs: {'; '.join(told)}."
 
 
-def sparser_regions(table, others=None):
-    """The finding about linear regions in a sentence or two. others: {name of another network: table}."""
+def sparser_regions(table, others=None, name=None):
+    """The finding about linear regions in a few sentences. name: of the network. others: {another one's name: table}.
+    """
     at, random = (near_data.densities(table, path) for path in (DIFFERENT, RANDOM))
     near, far = (_change(at, where) for where in ("near", "far"))
     away = _change(random, "near")
     here, *elsewhere = (_sparser(one) for one in (table, *(others or {}).values()))
-    answer = ("Yes" if all(elsewhere) else "In this network, but not in every one") if here else "Hardly"
-    return (f"**Do linear regions grow sparser around training points?** {answer}: on a line near a training image "
-            f"training changes the number of boundaries by {_added(near)}, far from it by {_added(far)}, and near a "
-            f"random point by {_added(away)}." + (
+    answer = ("Yes" if all(elsewhere) else f"In {name or 'this network'} they do, but not with every network and "
+              "learning rate") if here else "Hardly"
+    return (f"**Do linear regions grow sparser around training points?** {answer}. Near a training image, training "
+            f"changes the number of boundaries on a line by {factor(near.mean())}, far from it by "
+            f"{factor(far.mean())}, and near a random point by {factor(away.mean())}." + (
                 " Near a training image it is " + ", ".join(
-                    f"{_added(_change(near_data.densities(other), 'near'))} for {name}"
-                    for name, other in others.items()) + "." if others else ""))
+                    f"{factor(_change(near_data.densities(other), 'near').mean())} for {other_name}"
+                    for other_name, other in others.items()) + "." if others else ""))
 
 
 def _sparser(table):
@@ -153,14 +160,14 @@ def _sparser(table):
 
 
 def by_the_same_rule(verdicts):
-    """What the rule says of other networks, in a sentence. verdicts: {name of a network: verdict}."""
-    told = []
-    for name, verdict in verdicts.items():
-        missed = [f"{outcome}: {part.name}" for part, outcome in zip(verdict.parts, outcomes(verdict.parts))
-                  if outcome != "holds"]
-        told.append(f"{name}: {', '.join(filter(None, [verdict.verdict, verdict.held]))}"
-                    + (f" ({'; '.join(missed)})" if missed else ""))
-    return f"By the same rule, for the other networks and settings: {'; '.join(told)}." if told else ""
+    """What the rule says of other networks, in a table. verdicts: {name of a network: verdict}."""
+    rows = [[name, ", ".join(filter(None, [verdict.verdict, verdict.held])),
+             *(by_outcome(verdict.parts).get(outcome, "–") for outcome in ("holds", "undecided")),
+             "; ".join(f"{names} ({outcome})" if outcome == "reverse" else names
+                       for outcome, names in by_outcome(verdict.parts).items() if outcome in ("fails", "reverse"))
+             or "–"] for name, verdict in verdicts.items()]
+    return rows and "The same rule, for the other networks and settings:\n\n" + as_table(
+        ["network", "verdict", "holds", "undecided", "fails"], rows)
 
 
 def _change(densities, where):
@@ -180,9 +187,21 @@ def densities_near_and_far(tables):
                      "change far"], rows)
 
 
+def sparser_everywhere(table):
+    """Whether training thins the boundaries on the whole plane of images of one class, in a sentence."""
+    found = near_data.densities(table, ONE)
+    near, far = (_change(found, where).mean() for where in ("near", "far"))
+    return (f"On planes through images of one class the first of these networks has fewer boundaries not only near the "
+            f"images but everywhere: {factor(near)} near them, {factor(far)} far from them."
+            if near <= -FIFTH and far <= -FIFTH else "")
+
+
 def regions_counted(drawn):
-    """How many linear regions the drawn plane has, in a sentence."""
+    """How many linear regions the drawn plane has, and how many boundaries are near its images, in sentences."""
     found = drawn[drawn["quantity"] == "regions"].sort_values("step")["value"].astype(int).tolist()
     cells = len(drawn[(drawn["quantity"] == "shade") & (drawn["step"] == 0)])
+    densities = near_data.densities(drawn)
+    near = [densities[moment, "near"].mean() for moment in MOMENTS]
     return (f"The {cells:,} cells of the picture lie in {found[0]:,} linear regions before training, and in "
-            f"{found[1]:,} after it. A region smaller than a cell may be missed.")
+            f"{found[1]:,} after it; a region smaller than a cell may be missed. Near the images of this network’s "
+            f"planes, a line of length 1 crosses {near[0]:.2f} boundaries before training and {near[1]:.2f} after it.")
