@@ -48,7 +48,7 @@ def what_is_compared(rows):
     cells = []
     for training, own in rows.groupby(TRAINING, sort=False):
         told = own.drop_duplicates("at").set_index("at")["told"]
-        cells.append([*training, ", ".join(f"{rate:g}" for rate in sorted(set(own["learning_rate"]))),
+        cells.append([*training, ", ".join(f"{rate:g}".replace("e-0", "e-") for rate in sorted(set(own["learning_rate"]))),
                       *(told.get(at, "–").removeprefix("training loss ").removeprefix("training accuracy ")
                         .removeprefix("after ") for at in AT)])
     return as_table(["data", "network", "training", "rates", *AT], cells)
@@ -105,7 +105,7 @@ def abstract(stiffness, sizes, stiffness_turned, sizes_turned):
         most.append(f"{what} goes from rising to falling most often by a change of {_word(row['choice'], found)}, in "
                     f"{row['turned']} of {row['pairs']} pairs of cases." if row["turned"] else
                     f"{what} goes from rising to falling by no change of a single choice.")
-    return f"The runs do what the texts state: {'; '.join(told)}. {' '.join(most)}"
+    return f"How often do the runs do what each text states? {'; '.join(told)}. {' '.join(most)}"
 
 
 def _word(choice, found):
