@@ -48,7 +48,8 @@ def what_is_compared(rows):
     cells = []
     for training, own in rows.groupby(TRAINING, sort=False):
         told = own.drop_duplicates("at").set_index("at")["told"]
-        cells.append([*training, ", ".join(f"{rate:g}".replace("e-0", "e-") for rate in sorted(set(own["learning_rate"]))),
+        rates = ", ".join(f"{rate:g}".replace("e-0", "e-") for rate in sorted(set(own["learning_rate"])))
+        cells.append([*training, rates,
                       *(told.get(at, "–").removeprefix("training loss ").removeprefix("training accuracy ")
                         .removeprefix("after ") for at in AT)])
     return as_table(["data", "network", "training", "rates", *AT], cells)
