@@ -175,7 +175,7 @@ def test_texts_and_charts():
         "Only these fall in any case: within classes, sign; within classes, cosine; so every pair has one of them.")
     assert cells(texts.trends_by_measure(found))[0] == ["between classes", "sign", "5", "0", "0", "0", "0"]
     compared = cells(texts.what_is_compared(rows))
-    assert compared == [["a", "fc-1", "adam", "0.001, 0.01, 0.1", "0.5", "0.2", "100 steps", "900 steps", "90 %"]]
+    assert compared == [["a", "fc-1", "adam", "0.001, 0.01, 0.1", "0.5", "0.2", "100", "900", "90 %"]]
     told = texts.parts_of_the_claim(claims.small_rates_are_stiffer(rows))
     assert "Of the 8 parts of the claim of 2019, 4 hold, 4 show the reverse, 0 show" in told
     for chart in (charts.trend_switch(rows, found, three.STIFFNESS_CHOICES, found.iloc[0], title="t"),

@@ -58,13 +58,13 @@ def trend_switch(rows, trends, choices, first, *, title, size=False):
     menus = [alt.param(name=f"chosen_{name}", value=first[name], bind=alt.binding_select(
         options=own, name=CHOICES[name])) for name, own in zip(choices, options)]
     words = alt.Chart(told[[*choices, "text"]]).transform_filter(chosen).mark_text(
-        align="left", x=0, y=-10, color=MARK, fontWeight="bold").encode(text="text:N")
+        align="left", x=0, y=-24, color=MARK, fontWeight="bold", lineBreak="; ", lineHeight=14).encode(text="text:N")
     return alt.layer(
         base.mark_area(opacity=0.2).encode(alt.Y("low:Q", **y), alt.Y2("high:Q")),
         base.mark_line().encode(alt.Y("middle:Q", **y)),
         base.mark_point(filled=True, size=60, opacity=1).encode(alt.Y("middle:Q", **y), shape=shape, tooltip=tooltip),
         words).add_params(*menus).properties(
-            width="container", height=260, title=alt.Title(title, offset=18),
+            width="container", height=260, title=alt.Title(title, offset=32),
             description=f"{what}, chosen by menus. {_in_words(trends)}")
 
 
@@ -100,8 +100,8 @@ def trend_grid(trends, rows, *, title):
                 "abs(datum.mean) > 0.6", alt.value("white"), alt.value("black")))).properties(
                 width=24 * len(AT), height=22 * len(order), title=alt.Title([network, optimizer], fontSize=12)))
     return alt.hconcat(*panels, spacing=8).properties(
-        title=alt.Title(title, subtitle=", ".join(
-            f"{ARROWS[trend]} {trend.replace(',', '')}" for trend in TRENDS)),
+        title=alt.Title(title, subtitle=[", ".join(f"{ARROWS[trend]} {trend.replace(',', '')}" for trend in line)
+                                         for line in (TRENDS[:2], TRENDS[2:4], TRENDS[4:])]),
         description=f"{what}. {_in_words(trends)}")
 
 

@@ -51,8 +51,9 @@ def what_is_compared(rows):
         rates = ", ".join(f"{rate:g}".replace("e-0", "e-") for rate in sorted(set(own["learning_rate"])))
         cells.append([*training, rates,
                       *(told.get(at, "–").removeprefix("training loss ").removeprefix("training accuracy ")
-                        .removeprefix("after ") for at in AT)])
-    return as_table(["data", "network", "training", "rates", *AT], cells)
+                        .removeprefix("after ").removesuffix(" steps") for at in AT)])
+    moments = ["loss, earlier", "loss, later", "steps, earlier", "steps, later", "accuracy"]
+    return as_table(["data", "network", "training", "rates", *moments], cells)
 
 
 def trends_by_measure(found):
