@@ -20,7 +20,8 @@ AT = ("equal loss, earlier", "equal loss, later", "equal epoch, earlier", "equal
 STIFFNESS_CHOICES = [*TRAINING, "at", "measure", "kind"]
 SIZE_CHOICES = [*TRAINING, "at", "measure", "space"]
 ORDER = {"at": AT, "measure": (*STIFFNESSES.values(), *SIZES.values()), "kind": KINDS, "space": SPACES}
-RISES, FALLS, NEITHER = "rises", "falls", "neither"
+RISES, FALLS, DIPS, PEAKS, NEITHER = TRENDS = ("rises", "falls", "falls, then rises", "rises, then falls",
+                                               "no clear trend")
 LEAST = 0.01  # of a change that counts, of stiffness and of a distance: the last digit that this book prints
 
 
@@ -93,26 +94,33 @@ def trends(rows, choices):
 
     mean, low, high: of the rank correlation of the rate with the value in the runs of each seed, with its 95 % interval
     over seeds. change: the median over seeds of the value at the highest rate minus that at the lowest, infinite where
-    a size becomes larger than any distance. trend: RISES or FALLS where the interval lies on one side of 0 and the
-    change is LEAST or more, else NEITHER.
+    a size becomes larger than any distance. trend: DIPS where the value, in the runs of every seed, is smaller at a
+    rate between the lowest and the highest than at both, by LEAST or more in the median, and PEAKS where it is larger;
+    else RISES or FALLS where the interval lies on one side of 0 and the change is LEAST or more; else NEITHER. Sizes
+    that are infinite in every run are left out.
     """
+    endless = np.isinf(rows["value"]).groupby([rows[name] for name in choices]).transform("all")
+    rows = rows[~endless]
     found = summaries.trends(rows, choices, "learning_rate", summaries.rank_correlation, bounds=STIFFNESS)
     ends = rows.sort_values("learning_rate").groupby([*choices, "seed"])["value"].agg(["first", "last"])
     changes = (ends["last"] - ends["first"]).where(ends["first"] != ends["last"], 0.0)  # also of two infinite sizes
     found = found[found["mean"].notna()].join(changes.groupby(choices).median().rename("change"), on=choices)
     rises = (found["low"] > 0) & (found["change"] >= LEAST)
     falls = (found["high"] < 0) & (found["change"] <= -LEAST)
-    found = found.assign(trend=np.select([rises, falls], [RISES, FALLS], NEITHER))
+    bends = rows.groupby(choices).apply(_bend, include_groups=False).rename("bend")
+    bend = found.join(bends, on=choices)["bend"]
+    found = found.assign(trend=np.select([bend == DIPS, bend == PEAKS, rises, falls], [DIPS, PEAKS, RISES, FALLS],
+                                         NEITHER))
     places = {name: {option: place for place, option in enumerate(ORDER.get(name, found[name].unique()))}
               for name in choices}
     return found.sort_values(choices, key=lambda column: column.map(places[column.name]), ignore_index=True)
 
 
 def counts(found):
-    """How many cases of each measure rise, fall and do neither: a row for each measure, and kind or space."""
+    """How many cases of each measure have each of the TRENDS: a row for each measure, and kind or space."""
     measured = ["measure", "kind" if "kind" in found else "space"]
     rows = found.groupby([*measured, "trend"], sort=False).size().unstack(fill_value=0)
-    return rows.reindex(columns=[RISES, FALLS, NEITHER], fill_value=0)
+    return rows.reindex(columns=TRENDS, fill_value=0)
 
 
 def turns(found, choices):
@@ -128,6 +136,18 @@ def turns(found, choices):
                  for pair in itertools.combinations(alike["trend"], 2)]
         counts.append({"choice": choice, "pairs": len(pairs), "turned": pairs.count({RISES, FALLS})})
     return pd.DataFrame(counts)
+
+
+def _bend(rows):
+    """DIPS or PEAKS, or nothing, of the values of one case: see `trends`."""
+    by_rate = rows.pivot(index="seed", columns="learning_rate", values="value")
+    medians = by_rate.median()
+    for bend, inner in ((DIPS, medians.idxmin()), (PEAKS, medians.idxmax())):
+        if inner not in by_rate.columns[[0, -1]]:
+            sections = by_rate[by_rate.columns[[0, -1]]].sub(by_rate[inner], axis=0) * (1 if bend == DIPS else -1)
+            if (sections > 0).all(axis=None) and (sections.median() >= LEAST).all():
+                return bend
+    return ""
 
 
 def _at_equal_accuracy(rows, accuracies):

@@ -189,6 +189,12 @@ def domains_at_lowest_loss(tables):
         dataset=[])
 
 
+def over_a_decade(rows):
+    """The rows of data sets whose learning rates span a factor of ten or more: fewer cannot show what rates do."""
+    rates = rows.groupby("dataset")["learning_rate"]
+    return rows[rates.transform("max") > 9.9 * rates.transform("min")]
+
+
 def medians(rows, by):
     """One row for each group of `by`, in order of appearance: median, least, largest, runs, and how many are finite."""
     return rows.groupby(by, sort=False)["value"].agg(

@@ -98,12 +98,27 @@ def test_trends_and_the_least_change_that_counts():
     found = three.trends(three.compared(three.stiffness(made), made), three.STIFFNESS_CHOICES)
     by_measure = found.groupby("measure", sort=False)["trend"].unique()
     assert list(by_measure.index) == ["between classes", "within classes", "all pairs of classes"]
-    assert [list(trends) for trends in by_measure] == [["rises"], ["neither"], ["rises"]]
+    assert [list(trends) for trends in by_measure] == [["rises"], ["no clear trend"], ["rises"]]
     assert found["mean"].to_numpy() == pytest.approx(1) and len(found) == 3 * 2 * len(three.AT)
     noise = np.random.default_rng(0)
     made = runs(lambda *_: noise.normal(), lambda *_: noise.normal())
     found = three.trends(three.compared(three.stiffness(made), made), three.STIFFNESS_CHOICES)
-    assert (found["trend"] == "neither").mean() > 0.8
+    assert (found["trend"] == "no clear trend").mean() > 0.8
+
+
+def test_a_line_that_turns_in_every_run():
+    middle = {RATES[0]: 0.3, RATES[1]: 0.1, RATES[2]: 0.4}
+    made = runs(lambda kind, rate, step: middle[rate], lambda kind, rate, step: -middle[rate])
+    found = three.trends(three.compared(three.stiffness(made), made), three.STIFFNESS_CHOICES).set_index("measure")
+    assert set(found.loc["within classes", "trend"]) == {"falls, then rises"}
+    assert set(found.loc["between classes", "trend"]) == {"rises, then falls"}
+    one = (made["seed"] == 1) & (made["learning_rate"] == RATES[1]) & (made["quantity"].str.startswith("within_class"))
+    made.loc[one, "value"] = 0.35  # in the runs of one seed the line does not turn
+    found = three.trends(three.compared(three.stiffness(made), made), three.STIFFNESS_CHOICES).set_index("measure")
+    assert not set(found.loc["within classes", "trend"]) & {"falls, then rises", "rises, then falls"}
+    small = runs(lambda kind, rate, step: middle[rate] / 100, lambda *_: 0.0)
+    found = three.trends(three.compared(three.stiffness(small), small), three.STIFFNESS_CHOICES)
+    assert "falls, then rises" not in set(found["trend"])  # by less than counts
 
 
 def test_sizes_may_be_larger_than_any_distance():
@@ -116,7 +131,10 @@ def test_sizes_may_be_larger_than_any_distance():
     assert set(domains["space"]) == set(three.SPACES)
     assert (domains["trend"] == "rises").all() and np.isinf(domains["change"]).all()
     lengths = found[found["measure"] != "stiff domain, sign"]
-    assert (lengths["trend"] == "neither").all() and (lengths["change"] == 0).all()
+    assert (lengths["trend"] == "no clear trend").all() and (lengths["change"] == 0).all()
+    made = runs(rising, rising, sizes=lambda quantity, *_: np.nan if quantity.startswith("critical") else 0.3)
+    found = three.trends(three.compared(three.sizes(made), made), three.SIZE_CHOICES)
+    assert set(found["measure"]) == {"stiff domain, sign"}  # no line reaches zero in any run
 
 
 def test_turns_are_counted_pair_by_pair():
@@ -140,18 +158,30 @@ def test_texts_and_charts():
     turned = [three.turns(*both) for both in ((found, three.STIFFNESS_CHOICES), (lengths, three.SIZE_CHOICES))]
     table = cells(texts.three_texts(found, lengths))
     first, _, loss, epoch, length = table
-    assert first[1:5] == ["4", "4", "0", "0"] and length[1:5] == ["30", "0", "0", "30"]
-    assert loss[1:5] == ["12", "4", "4", "4"] and "within classes 4 of 4" in loss[5]  # all pairs have no trend
+    assert first[1:5] == ["4", "4", "0", "0"] and length[1:] == ["30", "0", "0", "30", "nowhere"]
+    assert loss[1:5] == ["12", "4", "4", "4"] and loss[5] == (  # all pairs have no trend
+        "within classes, sign: 2 of 2; within classes, cosine: 2 of 2")
     assert epoch[1:5] == ["12", "4", "4", "4"]
-    assert "between classes it rises with the rate in 10 of 10 cases" in texts.small_or_large_rates(found)
-    assert "what is measured, in 10 of 30 pairs" in texts.abstract(found, lengths, *turned)
-    assert "no choice, made differently by itself" in texts.abstract(found, lengths, *turned)  # of the sizes
-    assert cells(texts.what_turns_it(turned[0]))[0][0] == "what is measured"
-    assert cells(texts.trends_by_measure(found))[0] == ["between classes", "sign", "5", "0", "0"]
+    said = texts.small_or_large_rates(found, lengths)
+    assert "between classes rises with the rate in 10 of 10 cases and falls in 0 of 10" in said
+    assert "Within classes, by cosine, it rises in 0 of 5, falls in 5 of 5, and" in said
+    said = texts.abstract(found, lengths, *turned)
+    assert "v1: stiffness between classes rises, at equal training loss, in 4 of 4 cases (the reverse in 0)" in said
+    assert "most often by a change of the pairs that are averaged, in 10 of 30 pairs" in said
+    assert "The size goes from rising to falling by no change of a single choice." in said
+    by_choice = cells(texts.what_turns_it(turned[0], found).partition("\n\n")[0])
+    assert by_choice[0] == ["the pairs that are averaged", "3", "30", "10 (33%)"]
+    assert texts.what_turns_it(turned[0], found).endswith(
+        "Only these fall in any case: within classes, sign; within classes, cosine; so every pair has one of them.")
+    assert cells(texts.trends_by_measure(found))[0] == ["between classes", "sign", "5", "0", "0", "0", "0"]
+    compared = cells(texts.what_is_compared(rows))
+    assert compared == [["a", "fc-1", "adam", "0.001, 0.01, 0.1", "0.5", "0.2", "100", "900", "90 %"]]
+    told = texts.parts_of_the_claim(claims.small_rates_are_stiffer(rows))
+    assert "Of the 8 parts of the claim of 2019, 4 hold, 4 show the reverse, 0 show" in told
     for chart in (charts.trend_switch(rows, found, three.STIFFNESS_CHOICES, found.iloc[0], title="t"),
                   charts.trend_switch(sizes, lengths, three.SIZE_CHOICES, lengths.iloc[0], title="t", size=True),
                   charts.trend_grid(found, ("measure", "kind"), title="t")):
-        assert "rises in" in look.render(chart.to_dict())["text/plain"]
+        assert "rises in " in look.render(chart.to_dict())["text/plain"]
     nothing = charts.trend_switch(rows[:0], found[:0], three.STIFFNESS_CHOICES, None, title="t")
     assert "no data" in look.render(nothing.to_dict())["text/plain"]
 

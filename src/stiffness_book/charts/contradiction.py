@@ -6,14 +6,14 @@ import pandas as pd
 
 from stiffness_book.charts.look import GREY, MARK, STIFFNESS_SCALE
 from stiffness_book.charts.parts import no_data
-from stiffness_book.contradiction import AT, FALLS, NEITHER, RISES, counts
+from stiffness_book.contradiction import AT, DIPS, FALLS, NEITHER, PEAKS, RISES, TRENDS, counts
 from stiffness_book.summaries import medians, over_seeds
 from stiffness_book.table import FARTHEST, STIFFNESS
 from stiffness_book.words import interval
 
 CHOICES = {"dataset": "data ", "network": "network ", "optimizer": "training ", "at": "compared at ",
            "measure": "measure ", "kind": "stiffness by ", "space": "distance in "}
-ARROWS = {RISES: "▲", FALLS: "▼", NEITHER: "·"}
+ARROWS = {RISES: "▲", FALLS: "▼", DIPS: "∪", PEAKS: "∩", NEITHER: "·"}
 
 
 def trend_switch(rows, trends, choices, first, *, title, size=False):
@@ -38,10 +38,10 @@ def trend_switch(rows, trends, choices, first, *, title, size=False):
                          **shown[ends].clip(upper=FARTHEST).round(3))[[*by, *ends, "shape"]]
     options = [list(dict.fromkeys(trends[name])) for name in choices]
     told = trends.merge(shown[[*choices, "told"]].drop_duplicates(), on=choices).set_index(choices)
-    told = told.assign(text=[f"{row.told}: it {'neither rises nor falls' if row.trend == NEITHER else row.trend}; "
-                             f"rank correlation {interval(row._asdict())}" for row in told.itertuples()])
+    told = told.assign(text=[f"At {row.told}: {row.trend}; rank correlation {interval(row._asdict())}"
+                             for row in told.itertuples()])
     told = told.reindex(pd.MultiIndex.from_product(options, names=choices)).reset_index()
-    told["text"] = told["text"].fillna("not compared: not every run came that far")
+    told["text"] = told["text"].fillna("not compared: not every run reached it, or the line reaches zero in none")
     chosen = " && ".join(f"datum.{name} == chosen_{name}" for name in choices)
     x = alt.X("learning_rate:Q", title="learning rate", scale=alt.Scale(type="log", nice=False, padding=12),
               axis=alt.Axis(format="~e", grid=False, labelOverlap=True, values=sorted(set(shown["learning_rate"]))))
@@ -58,13 +58,13 @@ def trend_switch(rows, trends, choices, first, *, title, size=False):
     menus = [alt.param(name=f"chosen_{name}", value=first[name], bind=alt.binding_select(
         options=own, name=CHOICES[name])) for name, own in zip(choices, options)]
     words = alt.Chart(told[[*choices, "text"]]).transform_filter(chosen).mark_text(
-        align="left", x=0, y=-10, color=MARK, fontWeight="bold").encode(text="text:N")
+        align="left", x=0, y=-24, color=MARK, fontWeight="bold", lineBreak="; ", lineHeight=14).encode(text="text:N")
     return alt.layer(
         base.mark_area(opacity=0.2).encode(alt.Y("low:Q", **y), alt.Y2("high:Q")),
         base.mark_line().encode(alt.Y("middle:Q", **y)),
         base.mark_point(filled=True, size=60, opacity=1).encode(alt.Y("middle:Q", **y), shape=shape, tooltip=tooltip),
         words).add_params(*menus).properties(
-            width="container", height=260, title=alt.Title(title, offset=18),
+            width="container", height=260, title=alt.Title(title, offset=32),
             description=f"{what}, chosen by menus. {_in_words(trends)}")
 
 
@@ -100,12 +100,12 @@ def trend_grid(trends, rows, *, title):
                 "abs(datum.mean) > 0.6", alt.value("white"), alt.value("black")))).properties(
                 width=24 * len(AT), height=22 * len(order), title=alt.Title([network, optimizer], fontSize=12)))
     return alt.hconcat(*panels, spacing=8).properties(
-        title=alt.Title(title, subtitle=f"{ARROWS[RISES]} rises with the rate, {ARROWS[FALLS]} falls, "
-                                        f"{ARROWS[NEITHER]} neither is shown"),
+        title=alt.Title(title, subtitle=[", ".join(f"{ARROWS[trend]} {trend.replace(',', '')}" for trend in line)
+                                         for line in (TRENDS[:2], TRENDS[2:4], TRENDS[4:])]),
         description=f"{what}. {_in_words(trends)}")
 
 
 def _in_words(trends):
-    """How many cases of each measure rise and fall, in sentences."""
-    return " ".join(f"{', '.join(key)}: rises in {row[RISES]}, falls in {row[FALLS]}, neither in {row[NEITHER]} cases."
-                    for key, row in counts(trends).iterrows())
+    """How many cases of each measure have each trend, in sentences."""
+    return " ".join(f"{', '.join(key)}: " + ", ".join(f"{trend.replace(',', '')} in {row[trend]}" for trend in TRENDS)
+                    + " cases." for key, row in counts(trends).iterrows())

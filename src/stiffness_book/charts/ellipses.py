@@ -61,7 +61,7 @@ def along_ellipses(bands, measure, *, title, paper=None):
         rows = rows[rows["angle"].isin(sorted(set(rows["angle"]))[::2])]
     panels, told = [], []
     for path in (name for name in PATHS if name in set(rows["path"])):
-        own = rows[rows["path"] == path].drop(columns="path")
+        own = rows[rows["path"] == path]
         base = alt.Chart(own).encode(x, alt.Color("moment:N", sort=list(MOMENTS), scale=CURVES, legend=alt.Legend(
             title=None, orient="bottom", **LINE_SYMBOL)))
         layers = [base.mark_area(opacity=0.2, clip=True).encode(alt.Y("low:Q", **y), alt.Y2("high:Q")),
@@ -113,7 +113,7 @@ def round_an_ellipse(points, curves, names, *, title):
         notes += [f"{note} ({name})" for note in own]
     if curves["norm"].isna().all():
         return no_data(title, what, notes=notes)
-    places = pd.concat([_places(points[path], curves[curves["path"] == path]) for path in paths])
+    places = pd.concat([_places(points[path], curves[curves["path"] == path], names[path]) for path in paths])
     places = places.assign(**{name: [float(f"{value:.4g}") for value in places[name]] for name in ("norm", "before")})
     angles = np.sort(places["angle"].unique())
     step = float(angles[1] - angles[0])
@@ -227,12 +227,15 @@ def _paper_areas(paper, measure):
         columns=columns)
 
 
-def _places(points, curve):
-    """The curve's rows with their places in the plane of the ellipse, and the name of a point at its angle."""
+def _places(points, curve, names):
+    """The curve's rows with their places in the plane of the ellipse, and the name of a point at its angle: its number
+    and its class. names: of the three classes, if they are of classes."""
     corners = in_plane(points)
     around = ellipse(corners, curve["angle"])
     around = around - corners.mean(axis=0)
-    labels = {angle: f"{number}" for number, angle in enumerate(CORNERS, start=1)}
+    classes = names.split(", ") if names.count(", ") == len(CORNERS) - 1 else [""] * len(CORNERS)
+    labels = {angle: f"{number}: “{name}”" if name else f"{number}"
+              for number, (angle, name) in enumerate(zip(CORNERS, classes), start=1)}
     return curve.assign(x=around[:, 0].round(4), y=around[:, 1].round(4),
                         label=curve["angle"].map(labels).fillna(""))
 

@@ -48,7 +48,7 @@ def region_pictures(pictures, corners, names, *, title):
     look = alt.param(name="look", value=WHOLE, bind=alt.binding_radio(options=looks, name="centre "))
     zoom = alt.param(name="zoom", value=1, bind=alt.binding_range(min=1, max=CLOSEST, step=0.5, name="zoom "))
     points = pd.DataFrame({"x": corners[:, 0].round(4), "y": corners[:, 1].round(4),
-                           "example": looks[1:], "name": [f"{k}: {name}" for k, name in enumerate(names, start=1)]})
+                           "example": looks[1:], "name": [f"{k}: “{name}”" for k, name in enumerate(names, start=1)]})
     axes = {}
     for name in "xy":
         places = [0.0, *points[name]]
@@ -127,7 +127,7 @@ def regions_by_distance(around, *, title):
               scale=alt.Scale(domain=[0, 0.6], nice=False), axis=alt.Axis(grid=False, **ticks_at([0, 0.2, 0.4, 0.6])))
     panels, told = [], []
     for path in (name for name in PATHS[1:] + PATHS[:1] if name in set(rows["path"])):
-        own = rows[rows["path"] == path].drop(columns="path")
+        own = rows[rows["path"] == path]
         base = alt.Chart(own).transform_calculate(**interval(".3~g")).encode(x, alt.Color(
             "moment:N", sort=list(MOMENTS), scale=CURVES,
             legend=alt.Legend(title=None, orient="bottom", **LINE_SYMBOL)))

@@ -195,7 +195,7 @@ def estimates(rows, x, *, title, none=0.0, form=".2f"):
     ends = [float(f"{end:.3g}") for end in (values.min() - margin, values.max() + margin)]
     panels, told = [], []
     for dataset, own in rows.groupby("dataset", sort=False):
-        base = alt.Chart(own.drop(columns="dataset")).encode(
+        base = alt.Chart(own).encode(
             alt.Y("name:N", sort=names, title=None, axis=alt.Axis(
                 grid=False, labelLimit=260, labelExpr=TWO_LINES, labelLineHeight=11, labelBaseline="middle")),
             alt.YOffset("kind:N", sort=kinds),
@@ -230,7 +230,7 @@ def errors_by_decile(rows, *, title):
     panels, told = [], []
     y = {"title": "wrong", "axis": alt.Axis(grid=False, format=".0%", tickCount=5)}
     for dataset, own in rows.groupby("dataset", sort=False):
-        base = alt.Chart(own.drop(columns="dataset")).transform_calculate(**interval(".3f")).encode(
+        base = alt.Chart(own).transform_calculate(**interval(".3f")).encode(
             alt.X("decile:O", title="tenth of the test points", axis=alt.Axis(labelAngle=0, grid=False)),
             alt.Color("name:N", sort=order, scale=CURVES, legend=alt.Legend(
                 title=None, orient="bottom", columns=1, labelLimit=260, **LINE_SYMBOL)))

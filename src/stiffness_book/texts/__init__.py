@@ -5,9 +5,11 @@ Each function returns text for `page.say`; an empty text is not shown.
 
 from stiffness_book.texts.contradiction import (
     abstract,
+    parts_of_the_claim,
     small_or_large_rates,
     three_texts,
     trends_by_measure,
+    what_is_compared,
     what_turns_it,
 )
 from stiffness_book.texts.evolution import (
@@ -238,6 +240,7 @@ __all__ = [
     "over_fitting_or_rounding",
     "over_fitting_within_classes",
     "pairs_at_hand",
+    "parts_of_the_claim",
     "passes",
     "pattern_of_transformers",
     "positive_again",
@@ -279,6 +282,7 @@ __all__ = [
     "validation_at_the_end",
     "verdicts_beside",
     "what_each_explains",
+    "what_is_compared",
     "what_turns_it",
     "where_networks_stopped",
     "where_runs_stopped",
