@@ -88,6 +88,14 @@ page.show(charts.estimates(survey.correlation_rows(right, some), "rank correlati
 page.say(texts.changes_with_the_stratum(networks, "jacobian_norm"), texts.transitions_and_gap(networks))
 
 # %% [markdown]
+# The same correlation of norm and gap among the networks that have a single setting alike, and how many they are. Where
+# all labels are alike, and true or random, what random labels do to both numbers is taken out; where the width is
+# alike, what the width does.
+
+# %% tags=["hide-input"]
+page.say(texts.within_each_setting(networks, "jacobian_norm"))
+
+# %% [markdown]
 # ## Larger networks
 #
 # Gap and norm against the width, over the ways of training that fit every true label at each of these widths. The bands

@@ -152,6 +152,10 @@ def test_what_the_pages_say():
     assert "Over 288 networks" in said and "Without random labels it is +1.00 (a) and +1.00 (b), and among" in said
     assert "Without random labels, networks with more transitions have" in texts.transitions_and_gap(found)
     assert cells(texts.networks_trained(found))[0] == ["a", "true labels", "48", "48", "0.01 to 0.12", "0.013 to 0.25"]
+    within = cells(texts.within_each_setting(found, "jacobian_norm"))
+    assert within[0] == ["labels and images", "random labels", "+1.00, 48", "+1.00, 48"]
+    assert [row[1:] for row in within if row[0] == "width"] == [
+        [width, "+0.00, 36", "+0.00, 36"] for width in ("8", "24", "64", "160")]
     assert cells(texts.sizes_and_sensitivity(found))[0][2:] == ["−1.00", "−1.00"]
     sided = cells(texts.sides_of_the_diagonal(found))
     assert sided[0][:4] == ["random labels / true labels", "a", "48", "0.0\N{NO-BREAK SPACE}%"]

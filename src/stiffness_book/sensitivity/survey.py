@@ -127,6 +127,13 @@ def correlation_within(found, measure, alike=("condition",)):
     return float(values.mean()) if len(values) else np.nan, spread, len(values)
 
 
+def within_settings(found, measure, settings):
+    """{(setting, value): {data set: `correlation` among the networks with that value, and their number}}."""
+    return {(setting, value): {name: (correlation(own, measure), len(own))
+                               for name, own in chosen.groupby("dataset", sort=False)}
+            for setting in settings for value, chosen in found.groupby(setting)}
+
+
 def strata(found):
     """{name: a function of a measure that gives its correlation with the gap among those networks}."""
     true = found[found["condition"] != "random labels"]

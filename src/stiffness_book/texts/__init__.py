@@ -133,6 +133,7 @@ from stiffness_book.texts.survey import (
     transitions_and_gap,
     what_each_explains,
     which_predicts_better,
+    within_each_setting,
     wrong_points,
 )
 
@@ -253,6 +254,7 @@ __all__ = [
     "which_predicts_better",
     "width_and_stiffness",
     "with_or_without_self_pairs",
+    "within_each_setting",
     "wrong_points",
     "zero_gradients_by_class",
     "zeros",

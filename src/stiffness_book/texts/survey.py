@@ -12,6 +12,8 @@ from stiffness_book.words import factor, interval, percent, signed
 
 FACTOR_WORDS = {"labels": ("random labels", "true labels"), "batches": ("full batch", "mini-batches"),
                 "units": ("saturating units", "ReLU units"), "augmentation": ("not translated", "translated")}
+SETTING_WORDS = {"condition": "labels and images", "width": "width", "depth": "hidden layers", "activation": "units",
+                 "optimizer": "optimizer", "batch": "batches", "learning_rate": "learning rate"}
 FACTORS_IN_WORDS = {"labels": "Random labels", "batches": "Full batches", "units": "Saturating units",
                     "augmentation": "Images that are not translated"}
 
@@ -57,6 +59,17 @@ def changes_with_the_stratum(networks, measure):
             "It does not clearly turn round")
     return told and (f"Among networks that are alike, the rank correlation of the {survey.MEASURES[measure]} with the "
                      f"gap goes {'; '.join(told)}. {says}.")
+
+
+def within_each_setting(networks, measure):
+    """A table of a measure's rank correlation with the gap among the networks that have one setting alike."""
+    found = survey.right(networks)
+    names = list(dict.fromkeys(found["dataset"]))
+    rows = [[words, f"{value:g}" if isinstance(value, float) else f"{value}",
+             *(f"{_tau(taus[name][0])}, {taus[name][1]}" if name in taus else "–" for name in names)]
+            for setting, words in SETTING_WORDS.items()
+            for (_, value), taus in survey.within_settings(found, measure, [setting]).items()]
+    return as_table(["setting", "", *(f"{name}, networks" for name in names)], rows)
 
 
 def transitions_and_gap(networks):
