@@ -44,7 +44,7 @@ def trend_switch(rows, trends, choices, first, *, title, size=False):
     told["text"] = told["text"].fillna("not compared: not every run reached it, or the line reaches zero in none")
     chosen = " && ".join(f"datum.{name} == chosen_{name}" for name in choices)
     x = alt.X("learning_rate:Q", title="learning rate", scale=alt.Scale(type="log", nice=False, padding=12),
-              axis=alt.Axis(format="~e", grid=False, labelOverlap=True, values=sorted(set(shown["learning_rate"]))))
+              axis=alt.Axis(format="~e", grid=False, labelOverlap=True, values=_round_rates(shown["learning_rate"])))
     y = {"title": "distance, 1 − cosine" if size else "stiffness", "scale": alt.Scale(zero=False),
          "axis": alt.Axis(grid=False, tickCount=6, minExtent=42)}
     base = alt.Chart(shown).transform_filter(chosen).encode(x)
@@ -103,6 +103,12 @@ def trend_grid(trends, rows, *, title):
         title=alt.Title(title, subtitle=[", ".join(f"{ARROWS[trend]} {trend.replace(',', '')}" for trend in line)
                                          for line in (TRENDS[:2], TRENDS[2:4], TRENDS[4:])]),
         description=f"{what}. {_in_words(trends)}")
+
+
+def _round_rates(rates):
+    """1 and 3 times powers of ten from the lowest to the highest rate, for the ticks."""
+    low, high = np.floor(np.log10([min(rates), max(rates)])).astype(int)
+    return [float(f"{digit}e{power}") for power in range(low, high + 1) for digit in (1, 3)]
 
 
 def _in_words(trends):

@@ -186,7 +186,7 @@ def higher_rate_is_stiffer(table, figure=None):
 @claim("C7", source="v1",
        statement="Below a critical distance stiffness is positive, in every layer; deeper layers have smaller stiff "
                  "domains.",
-       pages={"fig09_distance": "MNIST and Fashion-MNIST"}, before={"fig09_distance": "reproduced"},
+       pages={"fig09_distance": "MNIST"}, before={"fig09_distance": "reproduced"},
        changed="Near pairs are mostly of one class: the first rule judged all pairs together, which confuses distance "
                "with class.")
 def near_pairs_are_stiff(table):
