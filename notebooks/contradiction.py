@@ -150,7 +150,7 @@ page.say(texts.what_turns_it(turned, trends))
 
 # %% tags=["hide-input"]
 page.show(charts.trend_switch(sizes, size_trends, contradiction.SIZE_CHOICES, size_trends.iloc[0], size=True,
-                              title="The reach of stiffness against the learning rate"), f"Chart {next(number)}",
+                              title=["The reach of stiffness", "against the learning rate"]), f"Chart {next(number)}",
           "The size of stiff domains, or the critical length, against the learning rate: medians over the runs, and "
           "bands from the smallest to the largest value.")
 
