@@ -94,10 +94,13 @@ def shuffled_batches(split, batch_size, seed, start=0, groups=None):
 
     next(passes())  # sizes that do not fit are told here
     inputs, labels = tf.constant(split.inputs), tf.constant(split.labels)
+    options = tf.data.Options()
+    options.autotune.enabled = False  # its thread sleeps twice as long each time, and the end of training waits for it
     return (tf.data.Dataset.from_generator(passes, output_signature=tf.TensorSpec((None, batch_size), tf.int64))
             .unbatch()
             .map(lambda chosen: (tf.gather(inputs, chosen), tf.gather(labels, chosen)))
-            .prefetch(tf.data.AUTOTUNE))
+            .prefetch(2)
+            .with_options(options))
 
 
 class StageRecorder(StiffnessCallback):
