@@ -131,8 +131,10 @@ class StiffnessCallback(keras.callbacks.Callback):
 
     def on_train_begin(self, logs=None):
         self._go_first()
-        every = self.model.steps_per_execution
-        missed = sorted(step for step in self.steps or () if step % every)
+        every, batches = self.model.steps_per_execution, self._batches_of_a_step()
+        # steps during which no execution ends
+        missed = sorted(step for step in self.steps or ()
+                        if -(-step * batches // every) * every >= (step + 1) * batches)
         if missed:
             raise ValueError(f"steps {missed} are no multiples of the model's steps_per_execution, {every}; "
                              "compile it with a common divisor of the steps")
@@ -153,9 +155,14 @@ class StiffnessCallback(keras.callbacks.Callback):
                 return
             frame = frame.f_back
 
+    def _batches_of_a_step(self):
+        """How many batches' gradients the optimizer accumulates for one step of the weights."""
+        optimizer = getattr(self.model.optimizer, "inner_optimizer", self.model.optimizer)
+        return optimizer.gradient_accumulation_steps or 1
+
     def on_train_batch_end(self, batch, logs=None):
         step = self._step()
-        if self.steps is not None and step in self.steps:
+        if self.steps is not None and step in self.steps and not (self.rows and self.rows[-1]["step"] == step):
             self._record(step)
 
     def on_epoch_end(self, epoch, logs=None):

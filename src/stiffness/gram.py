@@ -350,4 +350,7 @@ def _not_trained(model):
 def step_of(model):
     """The number of optimizer steps that the model has taken; None where it has no optimizer."""
     optimizer = getattr(model, "optimizer", None)
-    return None if optimizer is None else int(ops.convert_to_numpy(ops.copy(optimizer.iterations.value)))
+    if optimizer is None:
+        return None
+    steps = optimizer.iterations  # a variable, or of an optimizer that accumulates gradients a tensor
+    return int(ops.convert_to_numpy(ops.copy(getattr(steps, "value", steps))))

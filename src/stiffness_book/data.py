@@ -11,10 +11,10 @@ import numpy as np
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 
-from stiffness_book import harmonics
-from stiffness_book.experiment import check_dataset, degrees_and_draw
+from stiffness_book import grammar, harmonics
+from stiffness_book.experiment import TEXT, check_dataset, degrees_and_draw
 
-EMBEDDED = ("digits",)
+EMBEDDED = ("digits", "grammar")
 _VALIDATION = {"glue/mnli": "validation_matched"}  # elsewhere the split is called "test"
 
 
@@ -24,7 +24,8 @@ class DataUnavailable(OSError):
 
 @dataclass(frozen=True)
 class Split:
-    """Inputs (n, height, width, channels), or (n, 2) sentence pairs, and labels (n,) of class indices."""
+    """Inputs (n, height, width, channels), or (n, 2) sentence pairs, or the numbers of their tokens (n, tokens), and
+    labels (n,) of class indices."""
 
     inputs: np.ndarray
     labels: np.ndarray
@@ -71,7 +72,7 @@ def load(name):
     degrees, draw = degrees_and_draw(name)
     if degrees:
         return _harmonics(name, degrees, draw)
-    return _load_digits() if name in EMBEDDED else _load_tfds(name)
+    return {"digits": _load_digits, "grammar": _load_grammar}[name]() if name in EMBEDDED else _load_tfds(name)
 
 
 def standardise(dataset, *, unit_length=False):
@@ -138,6 +139,11 @@ def _harmonics(name, degrees, draw):
     return Dataset(name, *splits, ("negative", "positive"))
 
 
+def _load_grammar():
+    whole, n = Split(*grammar.generate()), grammar.TRAINING
+    return Dataset("grammar", whole.take(slice(n)), whole.take(slice(n, None)), grammar.LABELS)
+
+
 def _builder(name):
     import tensorflow_datasets as tfds  # slow to import, and the embedded data does without
 
@@ -180,7 +186,7 @@ def _as_split(columns):
 def _download(builder, name):
     unavailable = DataUnavailable(
         f"{name} is not in {builder.data_dir} and cannot be downloaded from here. Set TFDS_DATA_DIR to a folder of "
-        f"prepared TensorFlow Datasets, or use the embedded alternative, dataset {EMBEDDED[0]!r}.")
+        f"prepared TensorFlow Datasets, or use the embedded alternative, dataset {EMBEDDED[name in TEXT]!r}.")
     if not _reachable(builder):
         raise unavailable
     try:

@@ -60,7 +60,8 @@ def protocol(number, provenance, *, rates=None, losses=None):
 
 def _layers(network):
     kind, *widths = network.split("-")
-    return (f"{len(widths)} hidden layers of {', '.join(widths)} units" if kind == "fc" else
+    return (f"a residual network of {widths[0]} layers" if kind == "resnet" else
+            f"{len(widths)} hidden layers of {', '.join(widths)} units" if kind == "fc" else
             f"3×3 convolutions with {', '.join(widths)} channels, 2×2 max pooling after each")
 
 

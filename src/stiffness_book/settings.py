@@ -24,7 +24,8 @@ class Settings:
 
     def __post_init__(self):
         for field in fields(self):  # values that mean the same must be one address: 1 and 1.0, lists and tuples
-            object.__setattr__(self, field.name, plain(field.name, field.type, getattr(self, field.name)))
+            if field.compare:
+                object.__setattr__(self, field.name, plain(field.name, field.type, getattr(self, field.name)))
 
     @property
     def layers(self):
@@ -33,8 +34,9 @@ class Settings:
         return kind, tuple(map(int, widths))
 
     def settings(self):
-        """The settings as plain JSON values."""
-        return json.loads(json.dumps(({"kind": self.KIND} if self.KIND else {}) | asdict(self)))
+        """The settings as plain JSON values, without fields that are not compared, on which no number depends."""
+        own = {field.name: asdict(self)[field.name] for field in fields(self) if field.compare}
+        return json.loads(json.dumps(({"kind": self.KIND} if self.KIND else {}) | own))
 
     @property
     def digest(self):

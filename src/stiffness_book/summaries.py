@@ -169,6 +169,26 @@ def domain_sizes(table):
     return sizes.drop(columns=["curve", "nearest"])
 
 
+def hidden_domains(table):
+    """The stiff domains by sign in hidden representations, as from `domain_sizes`, of runs of several networks (the
+    column network); depth: the representation's number, place: that divided by how many its network has."""
+    found, columns = [], ["network", "seed", "depth", "place", "value"]
+    for network, own in table.groupby("network", sort=False):  # the sizes are by run, which do not tell networks apart
+        sizes = domain_sizes(own)
+        sizes = sizes[(sizes["quantity"] == "stiff_domain_size_sign") & sizes["space"].str.startswith("layer ")]
+        depth = sizes["space"].str.removeprefix("layer ").astype(int)
+        found.append(sizes.assign(network=network, depth=depth, place=depth / depth.max())[columns])
+    return pd.concat(found, ignore_index=True) if found else pd.DataFrame(columns=columns)
+
+
+def domains_at_lowest_loss(tables):
+    """`hidden_domains` at the lowest training loss of each table, as {data set: table}; with the column dataset."""
+    found = [hidden_domains(table[table["target_loss"] == table["target_loss"].min()]).assign(dataset=name)
+             for name, table in tables.items() if table["target_loss"].notna().any()]
+    return pd.concat(found, ignore_index=True) if found else hidden_domains(pd.DataFrame(columns=["network"])).assign(
+        dataset=[])
+
+
 def over_a_decade(rows):
     """The rows of data sets whose learning rates span a factor of ten or more: fewer cannot show what rates do."""
     rates = rows.groupby("dataset")["learning_rate"]

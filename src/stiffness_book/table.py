@@ -5,7 +5,7 @@ from math import inf
 
 import numpy as np
 
-from stiffness_book.experiment import ARITHMETICS, HIGHEST_DEGREE, ORDERS
+from stiffness_book.experiment import ARITHMETICS, HIGHEST_DEGREE, ORDERS, TEXT
 
 COLUMNS = {"stage": "int64", "step": "int64", "target_loss": "float64", "quantity": "string", "class_a": "Int16",
            "class_b": "Int16", "space": "string", "distance": "float64", "probe_images": "Int32", "value": "float64"}
@@ -118,6 +118,13 @@ QUANTITIES = {
         f"how much of the labels' part of degree {degree} the network's outputs have, on the validation split: 0 for "
         "none, 1 for as much as the labels", (-inf, inf), setting=f"degree {degree}")
        for degree in range(1, HIGHEST_DEGREE + 1)},
+    **{f"{summary}_{kind}_body": Quantity(
+        "the summary with the gradient by the parameters before a transformer's head alone", STIFFNESS, (),
+        kind == "cosine", "body") for summary in SUMMARIES for kind in KINDS},
+    **{f"{part}_share": Quantity(f"the {part}'s share of the trace of the probe set's Gram matrix", (0, 1),
+                                 setting="body") for part in ("head", "embedding")},
+    "majority_accuracy": Quantity("of naming, for every example of the validation split, the commonest class of the "
+                                  "training split", (0, 1), setting="majority"),
     "diverged": Quantity("1, at the step at which something was found not to be finite; the run ended there", (1, 1)),
 }
 
@@ -127,9 +134,18 @@ class NotWhole(ValueError):
 
 
 def spaces(experiment):
-    """The names of the representations in which distances are measured: input, layer 1, ..., logits."""
+    """The names of the representations in which distances are measured: input, layer 1, ..., logits.
+
+    Of pairs of sentences the input is how often they have each token, and a layer the vector of [CLS] after a block; of
+    a pretrained network only input and logits.
+    """
     _, widths = experiment.layers
     return ["input", *(f"layer {number}" for number in range(1, len(widths) + 1)), "logits"]
+
+
+def in_single_precision(experiment):
+    """Whether signs are also measured with the loss in single precision: not of many images, nor of text."""
+    return experiment.probe_size <= FEW_PROBES and experiment.dataset not in TEXT
 
 
 def error_sizes(experiment, num_classes):
@@ -231,7 +247,7 @@ def _check_rows(table, experiment, num_classes):
     by_name = dict(iter(table.groupby("quantity")))
     for name, quantity in QUANTITIES.items():
         rows = by_name.get(name, table[:0])
-        if name == "diverged" or (name.endswith(SINGLE) and experiment.probe_size > FEW_PROBES):
+        if name == "diverged" or (name.endswith(SINGLE) and not in_single_precision(experiment)):
             continue
         if quantity.setting not in (None, *asked):
             if len(rows):

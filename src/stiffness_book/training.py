@@ -17,25 +17,28 @@ from tqdm import tqdm
 from stiffness import measures
 from stiffness.callback import StiffnessCallback
 from stiffness.gram import gradient_gram
-from stiffness_book import data, harmonics, networks, orders
+from stiffness_book import data, harmonics, networks, orders, text
 from stiffness_book.arithmetic import from_logits, signs
-from stiffness_book.experiment import ORDERS, degrees_and_draw
+from stiffness_book.experiment import ORDERS, TEXT, degrees_and_draw
 from stiffness_book.table import (
     BIN,
     COLUMNS,
     FARTHEST,
-    FEW_PROBES,
     FEWEST_PAIRS,
     OTHER_DISTANCES,
     QUANTITIES,
     error_sizes,
+    in_single_precision,
     neighbours_in,
 )
 
 FIXED_SET = 5000  # training examples on which the training loss of a stage is measured, in inference mode
 STEPS_PER_EXECUTION = 50  # beyond this, longer executions are no faster
+FIXED_SET_OF_TEXT = 500  # the same of pairs of sentences, which take longer
 SAVE_EVERY = 60  # seconds between two moments at which a long run saves what it needs to go on
+SAVING = 0.05  # the largest share of a run's time that saving takes
 EVALUATED_AT_ONCE = 1000  # examples; more are no faster
+TEXT_AT_ONCE = 100
 DISTANCE_BINS = np.linspace(0, FARTHEST, round(FARTHEST / BIN) + 1)
 
 
@@ -59,23 +62,26 @@ def train(experiment, *, progress=True, saved=None):
         raise ValueError(f"probe_size is {experiment.probe_size}; {experiment.dataset} has {dataset.num_classes} "
                          "classes, and a pair needs two images of a class: expected at least "
                          f"{2 * dataset.num_classes}")
-    dataset = data.standardise(dataset, unit_length=experiment.unit_length)
+    dataset = (text.encoded(dataset, experiment) if experiment.dataset in TEXT else
+               data.standardise(dataset, unit_length=experiment.unit_length))
     train_split = _training_examples(dataset.train, experiment)
     model = networks.build(experiment, dataset.train.inputs.shape[1:], dataset.num_classes)
     recorder = StageRecorder(experiment, dataset, train_split, progress)
     model.compile(
-        optimizer=keras.optimizers.get({"class_name": experiment.optimizer,
-                                        "config": {"learning_rate": experiment.learning_rate}}),
+        optimizer=keras.optimizers.get({"class_name": experiment.optimizer, "config": {
+            "learning_rate": experiment.learning_rate,
+            "gradient_accumulation_steps": experiment.accumulate if experiment.accumulate > 1 else None}}),
         loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
         metrics=["accuracy"],
-        steps_per_execution=_steps_per_execution(experiment),
+        # what Keras calls a step is a batch: an execution ends with a step of the weights
+        steps_per_execution=_steps_per_execution(experiment) * experiment.accumulate,
     )
     step = recorder.resume(model, saved) if saved else 0
-    batches = shuffled_batches(train_split, experiment.batch_size, experiment.seed, step,
+    batches = shuffled_batches(train_split, experiment.batch_size, experiment.seed, step * experiment.accumulate,
                                recorder.groups[experiment.order])
-    if step < _last_step(experiment):  # one Keras epoch of all steps: the passes over the data are the pipeline's
-        model.fit(batches, epochs=1, steps_per_epoch=_last_step(experiment) - step, callbacks=[recorder],
-                  shuffle=False, verbose=0)
+    if left := (_last_step(experiment) - step) * experiment.accumulate:
+        # one Keras epoch of all steps: the passes over the data are the pipeline's
+        model.fit(batches, epochs=1, steps_per_epoch=left, callbacks=[recorder], shuffle=False, verbose=0)
     return recorder.table, {
         "diverged": recorder.diverged,
         "unreached": recorder.awaited,
@@ -111,7 +117,9 @@ class StageRecorder(StiffnessCallback):
             data.probe_indices(dataset.validation.labels, experiment.probe_size, experiment.probe_seed))
         super().__init__(probe.inputs, probe.labels, num_classes=dataset.num_classes, steps=experiment.stages)
         rng = np.random.default_rng(experiment.probe_seed)
-        size = min(FIXED_SET, len(train_split))
+        self.is_text = experiment.dataset in TEXT
+        self.padding = text.tokenizer(experiment).token_to_id(text.PAD) if self.is_text else None
+        size = min(FIXED_SET_OF_TEXT if self.is_text else FIXED_SET, len(train_split))
         self.splits = {"train": train_split.take(np.sort(rng.choice(len(train_split), size, replace=False))),
                        "validation": dataset.validation}
         self.nested = [np.arange(len(probe))]  # indices of the probe set, each within those before
@@ -129,6 +137,9 @@ class StageRecorder(StiffnessCallback):
                                         ) if "regimes" in self.also else None
         self.groups = orders.groups(train_split, ORDERS if "neighbours" in self.also else [experiment.order])
         self.train_split, self.batches = train_split, (experiment.batch_size, experiment.seed)
+        self.single_precision = in_single_precision(experiment)
+        commonest = np.bincount(train_split.labels).argmax()
+        self.majority = float((dataset.validation.labels == commonest).mean())
         known = {len(indices): indices for indices in (np.arange(len(probe)), *self.nested)}
         self.subsets = [known[n] if n in known else data.probe_indices(probe.labels, n, experiment.probe_seed)
                         for n in error_sizes(experiment, dataset.num_classes)]
@@ -150,11 +161,12 @@ class StageRecorder(StiffnessCallback):
     def set_model(self, model):
         super().set_model(model)
         self.representations = networks.representations(model)
-        self.evaluate = evaluation(model)
+        self.at_once = TEXT_AT_ONCE if self.is_text else EVALUATED_AT_ONCE
+        self.evaluate = evaluation(model, self.at_once)
 
     def resume(self, model, saved):
         """Goes on from what was saved, if anything was, and returns the step; saves from now on."""
-        self.saved, self.saved_at = saved, time.monotonic()
+        self.saved, self.saved_at, self.save_every = saved, time.monotonic(), SAVE_EVERY
         found = saved.load()
         if found is None:
             return 0
@@ -168,16 +180,22 @@ class StageRecorder(StiffnessCallback):
 
     def save(self, step):
         arrays = [np.asarray(variable) for variable in self.model.variables + self.model.optimizer.variables]
+        begun = time.monotonic()
         self.saved.save(arrays, {"step": step, "rows": self.rows, "awaited": self.awaited})
         self.saved_at = time.monotonic()
+        self.save_every = max(SAVE_EVERY, (self.saved_at - begun) / SAVING)
 
     def measure(self):
         losses = self.loss_rows()
         _check_finite(losses)
-        gram = gradient_gram(self.model, self.x, self.y)
+        gram = gradient_gram(self.model, self.x, self.y, per_layer="body" in self.also)
         rows = self.rows_of({"sign": gram.sign(), "cosine": gram.cosine()}) + losses
         if "gram" in self.also:
             rows += self.gram_rows(gram.products)
+        if "majority" in self.also:
+            rows.append({"quantity": "majority_accuracy", "value": self.majority})
+        if "body" in self.also:
+            rows += self.body_rows(gram)
         if self.trained is not None:
             rows += self.regime_rows()
         if "intensity" in self.also:
@@ -192,7 +210,7 @@ class StageRecorder(StiffnessCallback):
             x, y = self.x[self.nested[0]], self.y[self.nested[0]]
             for arithmetic in self.arithmetics:
                 rows += self.nested_rows(f"sign_{arithmetic}", signs(self.model, x, y, arithmetic), with_self=True)
-        if len(self.x) <= FEW_PROBES:
+        if self.single_precision:
             sign = gradient_gram(self.model, self.x, self.y, loss=from_logits).sign()
             C = measures.class_stiffness(sign, self.labels, num_classes=self.num_classes)
             rows += [{"quantity": "within_class_sign_single", "value": measures.within_class(C)},
@@ -202,7 +220,8 @@ class StageRecorder(StiffnessCallback):
 
     def rows_of(self, stiffness):
         rows = super().rows_of(stiffness) + self.error_rows(stiffness)
-        spaces = {"input": self.x} | self.representations.predict(self.x, batch_size=EVALUATED_AT_ONCE // 2, verbose=0)
+        inputs = text.counts(self.x, self.padding) if self.is_text else self.x
+        spaces = {"input": inputs} | self.representations.predict(self.x, batch_size=self.at_once // 2, verbose=0)
         for space, vectors in spaces.items():
             vectors = vectors.reshape(len(vectors), -1)
             rows += [{"space": space, **row} for row in self.distance_rows(stiffness, _distances(vectors))]
@@ -230,6 +249,20 @@ class StageRecorder(StiffnessCallback):
                   "mean_product_within": products[self.pairs["within_class"]].mean(),
                   "mean_product_between": products[different].mean(), "lowest_product": products[own].min()}
         return [{"quantity": f"gram_{name}", "value": float(value)} for name, value in values.items()]
+
+    def body_rows(self, gram):
+        """Stiffness without the parameters of the head, and the parts of the Gram matrix's trace."""
+        body = sum(matrix for layer, matrix in gram.scaled_layers.items() if layer not in networks.HEAD)
+        norms = np.sqrt(np.diagonal(body))
+        with np.errstate(invalid="ignore", divide="ignore"):  # a gradient of zero has no cosine
+            cosine = np.clip(body / norms / norms[:, None], -1, 1)
+        rows = []
+        for kind, s in (("sign", np.sign(body)), ("cosine", cosine)):
+            C = measures.class_stiffness(s, self.labels, num_classes=self.num_classes)
+            rows += [{"quantity": f"within_class_{kind}_body", "value": measures.within_class(C)},
+                     {"quantity": f"between_classes_{kind}_body", "value": measures.between_classes(C)}]
+        return rows + [{"quantity": f"{name}_share", "value": sum(gram.shares.get(layer, 0) for layer in layers)}
+                       for name, layers in (("head", networks.HEAD), ("embedding", networks.EMBEDDINGS))]
 
     def regime_rows(self):
         inputs, labels = self.trained.inputs, self.trained.labels
@@ -361,7 +394,7 @@ class StageRecorder(StiffnessCallback):
             self.model.stop_training = True
         if not self.awaited and step >= self.last_step:
             self.model.stop_training = True
-        if self.saved and not self.model.stop_training and time.monotonic() - self.saved_at > SAVE_EVERY:
+        if self.saved and not self.model.stop_training and time.monotonic() - self.saved_at > self.save_every:
             self.save(step)
 
     def look_for_losses(self, step):
@@ -405,12 +438,13 @@ def _steps_per_execution(experiment):
     return max(k for k in range(1, min(common, STEPS_PER_EXECUTION) + 1) if common % k == 0)
 
 
-def evaluation(model):
+def evaluation(model, at_once=EVALUATED_AT_ONCE):
     """A function of a split and a bound: mean loss and accuracy in inference mode.
 
     It stops looking as soon as the mean loss is bound to end above `up_to`, losses being positive, and is then inf.
     """
-    @tf.function(input_signature=[tf.TensorSpec(model.input_shape), tf.TensorSpec((None,), tf.int64)])
+    @tf.function(input_signature=[tf.TensorSpec(model.input_shape, model.inputs[0].dtype),
+                                  tf.TensorSpec((None,), tf.int64)])
     def loss_and_hits(inputs, labels):
         logits = model(inputs, training=False)
         losses = keras.losses.sparse_categorical_crossentropy(labels, logits, from_logits=True)
@@ -418,8 +452,8 @@ def evaluation(model):
 
     def evaluate(split, up_to=np.inf):
         loss = hits = 0
-        for start in range(0, len(split), EVALUATED_AT_ONCE):
-            chosen = slice(start, start + EVALUATED_AT_ONCE)
+        for start in range(0, len(split), at_once):
+            chosen = slice(start, start + at_once)
             sums = loss_and_hits(split.inputs[chosen], split.labels[chosen])
             loss, hits = loss + float(sums[0]), hits + int(sums[1])
             if loss / len(split) > up_to:

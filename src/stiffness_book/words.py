@@ -1,15 +1,15 @@
 """Names and numbers as text: summaries, stiffness, shares, intervals."""
 
+import numpy as np
 import pandas as pd
 
 from stiffness_book.experiment import degrees_and_draw
 
 WORDS = {"within_class": "within classes", "between_classes": "between classes"}
 REGIME_WORDS = {"train_train": "training–training", "train_validation": "training–validation"}  # of pairs
-
-
+NETWORK_WORDS = {"fc": "fully connected", "cnn": "convolutional", "resnet": "residual"}
 DATA = {"mnist": "MNIST", "fashion_mnist": "Fashion-MNIST", "cifar10": "CIFAR-10", "cifar100": "CIFAR-100",
-        "digits": "scikit-learn’s digits"}
+        "digits": "scikit-learn’s digits", "glue/mnli": "MNLI", "grammar": "a generated grammar"}
 RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
@@ -36,6 +36,11 @@ def signed3(value):
 def percent(value):
     """A share as text: 82.4 %, which no line breaks."""
     return f"{100 * value:.1f}\N{NO-BREAK SPACE}%"
+
+
+def by_percent(value):
+    """A change of a logarithm as text: +12 %, −5 %, which no line breaks."""
+    return f"{round(100 * np.expm1(value)) + 0:+d}\N{NO-BREAK SPACE}%".replace("-", "−")
 
 
 def small(value):

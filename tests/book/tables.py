@@ -92,6 +92,29 @@ def by_kind(convolutional, connected):
     return lambda network, _: convolutional if network.startswith("cnn") else connected
 
 
+def residual(within, between, *, losses=(2.3, 0.1), slope=-0.1, seeds=3):
+    """A table of three networks that are alike, at initialisation and at a training loss. between: at both; losses: the
+    training losses there; slope: of the size of the stiff domain against depth. Values may be functions."""
+    def of(value):
+        return value() if callable(value) else value
+
+    rows = []
+    for network, seed, (at, loss) in itertools.product(("resnet-20", "cnn-1", "fc-1"), range(seeds),
+                                                       enumerate((np.nan, 0.1))):
+        run = {"network": network, "seed": seed, "target_loss": loss, "step": 100 * at}
+        rows += [run | {"quantity": f"{summary}_{kind}", "value": of(value) + 0.002 * seed}
+                 for kind in ("sign", "cosine")
+                 for summary, value in (("within_class", within), ("between_classes", between[at]))]
+        rows += [run | {"quantity": "validation_accuracy", "value": 0.5},
+                 run | {"quantity": "train_loss", "value": losses[at]}]
+        for depth in range(1, 5):
+            where = run | {"space": f"layer {depth}"}
+            rows += [where | {"quantity": "stiff_domain_size_sign", "value": np.clip(0.5 + of(slope) * depth, 0, 2)},
+                     *(where | {"quantity": quantity, "distance": 0.025, "value": value} for quantity, value in (
+                         ("distance_curve_all_sign", 0.5), ("distance_pairs_all", 100)))]
+    return pd.DataFrame(rows)
+
+
 def probes(error_at, sizes=(50, 500), stages=(0, 100)):
     """A table of statistical errors. error_at: (step, summary) -> standard error with the whole probe set."""
     return pd.DataFrame([

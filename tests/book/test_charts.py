@@ -22,6 +22,7 @@ from tables import (
     matrix,
     networks,
     probes,
+    residual,
     spaces,
     super_class_table,
     super_classes,
@@ -99,6 +100,14 @@ def test_curves_are_described_by_their_ends():
         assert "Validation: from 2.00 to 0.500." in look.render(chart.to_dict())["text/plain"]
 
 
+def test_a_transformer_without_its_head_is_drawn_beside_the_whole():
+    whole = table(lambda step, _: matrix(0.5, -step / 200))
+    body = whole.assign(quantity=whole["quantity"] + "_body", value=whole["value"] / 2)
+    chart = charts.body_evolution(pd.concat([whole, body]), "sign", title="t", mark=(10, "onset"))
+    assert "All parameters, between classes: from 0.00 to -0.50." in chart.description
+    assert "Without the head, between classes: from 0.00 to -0.25." in look.render(chart.to_dict())["text/plain"]
+
+
 def test_a_chart_without_alternative_text_is_refused():
     matrices = summaries.mean_matrices(table(lambda *_: matrix(1, 0)), list("abcd"))
     chart = charts.matrix_slider(matrices, title="the title", of="a network").properties(description=" ")
@@ -145,6 +154,27 @@ def test_charts_of_networks():
     assert "cnn-2 minus fc-2, between classes, loss 0.1" not in other.description
     for drawn in (chart, other):
         assert look.render(drawn.to_dict())["image/svg+xml"].startswith("<svg")
+
+
+def test_differences_from_several_networks():
+    made = networks(by_kind(0.9, 0.5), by_kind(0.4, 0.1))
+    differences = summaries.network_differences(made, [("cnn-1", "fc-1"), ("cnn-1", "fc-2")])
+    chart = charts.network_difference_points(differences, ["cnn-1", "fc-1", "fc-2"], title="t", by="other").to_dict()
+    drawn = look.render(chart)["image/svg+xml"]
+    assert "fc-2" in drawn and "cnn-1" not in drawn  # the legend tells apart what differs, in the colours of the page
+    assert json.dumps(chart).count('"domain": ["cnn-1", "fc-1", "fc-2"]') == 2
+
+
+def test_stiff_domains_by_depth():
+    made = residual(0.8, (-0.5, 0.1))
+    lost = made["space"].eq("layer 4") & made["network"].eq("fc-1") & made["quantity"].eq("stiff_domain_size_sign")
+    made.loc[lost, "value"] = np.nan
+    tables = {"a": made, "b": made[made["target_loss"].isna()]}
+    sizes = summaries.domains_at_lowest_loss(tables)
+    chart = charts.domains_by_depth(sizes, ["resnet-20", "fc-1"], title="t")
+    told = look.render(chart.to_dict())["text/plain"]
+    assert "a, resnet-20: from 0.40 to 0.10. a, fc-1: from 0.40 to 0.20." in told
+    assert "Not drawn: 1 infinite value." in told
 
 
 def test_pictures_of_large_heat_maps_are_small_and_the_same():

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from stiffness_book import data
-from stiffness_book.experiment import DATASETS
+from stiffness_book.experiment import DATASETS, TEXT
 
 
 @pytest.fixture(params=[*DATASETS, "harmonics-2+5-draw1"])
@@ -24,7 +24,7 @@ def test_every_dataset_has_one_form(dataset):
     for split in (dataset.train, dataset.validation):
         assert len(split.inputs) == len(split) > 0
         assert set(np.unique(split.labels)) == set(range(dataset.num_classes))
-    if dataset.name == "glue/mnli":
+    if dataset.name in TEXT:
         assert dataset.train.inputs.shape[1:] == (2,) and all(map(str.strip, dataset.train.inputs[0]))
     else:
         assert dataset.train.inputs.ndim == 4

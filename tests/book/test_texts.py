@@ -16,6 +16,7 @@ from tables import (
     networks,
     ordered,
     probes,
+    residual,
     spaces,
     super_class_table,
     super_classes,
@@ -198,6 +199,30 @@ def test_networks():
     assert "in 4 of 4 comparisons" in texts.ceiling_of_the_sign(made, ["fc-1", "fc-2"])
 
 
+def test_a_residual_network_beside_others():
+    made = residual(0.8, (-0.5, 0.1))
+    names = ["resnet-20", "cnn-1", "fc-1"]
+    said = texts.residual_in_a_sentence({"a": made, "b": made[made["target_loss"].isna()]}, "resnet-20")
+    assert "on a, sign stiffness between classes goes from −0.50 to +0.10, and within them from +0.80 to +0.80" in said
+    assert "on b it reached none of the training losses" in said
+    rows = cells(texts.sizes_by_depth(summaries.domains_at_lowest_loss({"a": made}), [*names, "other"]))
+    assert rows[0] == ["a", "resnet-20", "4", "0.40", "0.10", "−1.00", "0 of 12"] and len(rows) == 3
+    rows = cells(texts.with_another_initialisation({"a": made}, "resnet-20", ["cnn-1"]))
+    assert [row[:4] for row in rows] == [["a", "start", "resnet-20", "2.30"], ["a", "start", "cnn-1", "2.30"],
+                                         ["a", "loss 0.1", "resnet-20", "0.10"], ["a", "loss 0.1", "cnn-1", "0.10"]]
+    assert rows[3][4].startswith("+0.80 [") and rows[3][5].startswith("+0.10 [")
+    assert not texts.with_another_initialisation({"a": made}, "resnet-20", ["none"])
+    runs = {"resnet-20": 3, "fc-1": 5}
+    rows = cells(texts.where_networks_stopped(made, list(runs), [0.1], runs))
+    assert [row[2] for row in rows] == ["3 of 3", "3 of 5"]
+    assert texts.networks_that_fell_short(made, list(runs), [0.1], runs).endswith("loss: fc-1, loss 0.1.")
+
+
+def test_changes_of_logarithms_as_percent():
+    assert [words.by_percent(np.log(value)) for value in (1.12, 0.3, 1.001, 0.999)] == [
+        f"{number}\N{NO-BREAK SPACE}%" for number in ("+12", "−70", "+0", "+0")]
+
+
 def test_images_against_seeds():
     made = pd.concat([probes(lambda *_: 0.5), table(lambda *_: matrix(0.5, 0.1)).assign(target_loss=np.nan)])
     made = made.astype({"probe_images": "Int32"})
@@ -285,3 +310,44 @@ def test_what_orders_of_the_data_do():
     outcomes = cells(texts.outcomes_by_order(tables))
     assert outcomes[0] == ["a", "shuffled", "0.100", "0.100", "60.0\N{NO-BREAK SPACE}%",
                            "15.0\N{NO-BREAK SPACE}% to 60.0\N{NO-BREAK SPACE}%"]
+
+
+def of_transformers(**ends):
+    """Runs of a transformer, as `run`, with what is measured without its head."""
+    made = run(**ends)
+    summaries_of = made[made["quantity"].str.match("(within_class|between_classes)_(sign|cosine)$")]
+    return pd.concat([made, summaries_of.assign(quantity=summaries_of["quantity"] + "_body",
+                                                value=summaries_of["value"] / 2),
+                      measured("head_share", 0.9, 0.5, 0.25), measured("embedding_share", 0.05, 0.1, 0.125),
+                      measured("majority_accuracy", 0.35, 0.35, 0.35)], ignore_index=True)
+
+
+def test_transformers_from_first_to_last():
+    said = texts.pattern_of_transformers({"from scratch": of_transformers(), "pretrained": of_transformers()}, "MNLI")
+    assert said.count("within classes goes from +0.90") == 2 and "sign stiffness between them from +0.00" in said
+    assert "to −0.40 [" in said and said.startswith("**Does a transformer behave like") and "On MNLI, " in said
+
+
+def test_accuracies_beside_the_majority():
+    rows = cells(texts.accuracy_beside_the_majority({"from scratch": of_transformers()}))
+    assert [row[1] for row in rows] == ["10", "100"]  # the lowest validation loss, and the last stage
+    assert rows[0][2:] == ["0.4", "0.5", *(f"{share}\N{NO-BREAK SPACE}%" for share in ("90.0", "80.0", "35.0"))]
+    best_at_the_end = of_transformers(validation=(2.0, 0.9, 0.5))
+    assert len(cells(texts.accuracy_beside_the_majority({"a": best_at_the_end}))) == 1
+
+
+def test_stiffness_with_and_without_the_head():
+    rows = cells(texts.with_and_without_the_head({"from scratch": of_transformers()}))
+    assert len(rows) == 3
+    assert rows[-1][1:] == ["100", "+0.70 / +0.35", "−0.40 / −0.20", "+0.70 / +0.35", "−0.40 / −0.20",
+                            "25.0\N{NO-BREAK SPACE}%", "12.5\N{NO-BREAK SPACE}%"]
+
+
+def test_how_much_of_mnli_is_at_hand():
+    def told(train, validation, dataset="glue/mnli"):
+        return texts.pairs_at_hand(pd.DataFrame({"split_sizes": [{"train": train, "validation": validation}]}), dataset)
+
+    assert told(392_702, 9_815).endswith("9,815. That is all of MNLI.")
+    assert "one in five is kept for validation" in told(7_876, 1_939)
+    assert told(1_000, 9_815).endswith("MNLI has 392,702 and 9,815.")
+    assert told(3_600, 960, "grammar") == "The runs learn 3,600 pairs and are tested on 960."

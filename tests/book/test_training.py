@@ -23,6 +23,7 @@ from stiffness import (
 from stiffness.measures import jackknife_errors
 from stiffness_book import data, networks, store, sweep, training
 from stiffness_book.experiment import Experiment
+from stiffness_book.table import spaces
 
 SMALL = {"dataset": "digits", "network": "fc-30-20", "probe_size": 50, "train_size": 400, "learning_rate": 3e-3}
 
@@ -82,6 +83,51 @@ def test_initial_weights_are_keras_defaults_whatever_other_threads_draw(network)
     for layer, keras_own in zip(with_weights, default, strict=True):
         np.testing.assert_array_equal(layer.kernel, keras_own.kernel_initializer(layer.kernel.shape))
         assert not np.any(layer.bias)
+
+
+def residual_by_definition(model, x):
+    """The representations of a residual network, from its weights alone, in the order in which they were made."""
+    made = sorted((layer for layer in model.layers if isinstance(layer, keras.layers.Conv2D)),
+                  key=lambda layer: int("0" + layer.name.removeprefix("conv2d").strip("_")))
+    weights = [np.asarray(weight) for layer in (*made, model.get_layer("logits")) for weight in layer.weights]
+    positions = keras.ops.convert_to_tensor(x)
+
+    def convolved(x, stride=1):
+        return keras.ops.conv(x, weights.pop(0), stride, "same") + weights.pop(0)
+
+    x, spaces = keras.ops.relu(convolved(positions)), {"input": positions}
+    while len(weights) > 2:
+        width = weights[0].shape[-1]
+        stride = 1 if width == x.shape[-1] else 2
+        y = convolved(keras.ops.relu(convolved(x, stride)))
+        x = keras.ops.relu((x if stride == 1 else convolved(x, stride)) + y)
+        spaces[f"layer {len(spaces)}"] = x
+    spaces["logits"] = keras.ops.mean(x, (1, 2)) @ weights[0] + weights[1]
+    return {space: np.asarray(x) for space, x in spaces.items()}
+
+
+@pytest.mark.parametrize("network, parameters", [("resnet-8", None), ("resnet-20", 271_690), ("resnet-20-he", 271_690)])
+def test_a_residual_network_is_what_its_definition_says(network, parameters):
+    experiment = Experiment(dataset="digits", network=network)
+    model = networks.build(experiment, (32, 32, 3), 10)
+    if parameters:  # of ResNet20 v1 with 10 classes, without batch normalisation
+        assert model.count_params() == parameters
+    x = np.random.default_rng(0).normal(size=(2, 32, 32, 3)).astype("float32")
+    expected = residual_by_definition(model, x)
+    assert list(expected) == spaces(experiment)
+    found = networks.representations(model).predict(x, verbose=0)
+    for space, values in expected.items():
+        if space != "input":
+            np.testing.assert_allclose(found[space], values, rtol=1e-4, atol=1e-4)
+    assert [values.shape[1] for values in expected.values()][-3:] == ([8, 8, 10] if parameters else [16, 8, 10])
+    kernels = [np.asarray(weight) for weight in model.weights if weight.name == "kernel"]
+    assert len({kernel.ravel()[0] for kernel in kernels}) == len(kernels)  # each has a seed of its own
+    largest = max(kernels, key=np.size)
+    fans = np.prod(largest.shape[:-1]), np.prod(largest.shape[:-2]) * largest.shape[-1]
+    variance = 2 / fans[0] if network.endswith("-he") else 2 / sum(fans)
+    assert largest.var() == pytest.approx(variance, rel=0.1)
+    again = networks.build(experiment, (32, 32, 3), 10)
+    assert all((np.asarray(a) == np.asarray(b)).all() for a, b in zip(model.weights, again.weights, strict=True))
 
 
 def test_stages_by_steps_and_by_losses():

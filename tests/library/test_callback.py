@@ -96,3 +96,28 @@ def test_its_columns_reach_every_logger_wherever_it_stands(first, tmp_path):
     assert all(names <= logs for logs in seen) and len(seen) == 2
     assert names <= set(history.history) and history.history["within_class_sign"][-1] == next(
         row["value"] for row in callback.rows[::-1] if row["quantity"] == "within_class_sign")
+
+
+@pytest.mark.parametrize("executed", [1, 3, 4])
+def test_steps_of_an_optimizer_that_accumulates_gradients(executed):
+    model = classifier(layers.Dense(5, "tanh"))
+    (x, y), initial = examples(12), model.get_weights()
+    model.compile(keras.optimizers.SGD(0.1, gradient_accumulation_steps=3), CROSS_ENTROPY,
+                  steps_per_execution=executed)
+    callback = StiffnessCallback(x, y, steps=[0, 1, 2])
+    if executed == 4:  # it ends after 4, 8 and 12 batches: during the steps 1, 2 and 4
+        model.fit(x, y, batch_size=1, epochs=1, shuffle=False, verbose=0, callbacks=[callback])
+        assert callback.table["step"].unique().tolist() == [0, 1, 2]
+        with pytest.raises(ValueError, match=r"steps \[3\] are no multiples"):
+            model.fit(x, y, batch_size=1, verbose=0, callbacks=[StiffnessCallback(x, y, steps=[3])])
+        return
+    model.fit(x, y, batch_size=1, epochs=1, shuffle=False, verbose=0, callbacks=[callback])
+    table = callback.table[callback.table["quantity"] == "within_class_cosine"].set_index("step")["value"]
+    assert table.index.tolist() == [0, 1, 2]  # once each
+    again = classifier(layers.Dense(5, "tanh"))
+    again.set_weights(initial)
+    again.compile(keras.optimizers.SGD(0.1), CROSS_ENTROPY)
+    expected = StiffnessCallback(x, y, steps=[0, 1, 2])
+    again.fit(x, y, batch_size=3, epochs=1, shuffle=False, verbose=0, callbacks=[expected])
+    expected = expected.table[expected.table["quantity"] == "within_class_cosine"].set_index("step")["value"]
+    np.testing.assert_allclose(table, expected, rtol=1e-3, atol=1e-5)

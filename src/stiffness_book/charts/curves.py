@@ -58,6 +58,16 @@ def regime_evolution(table, kind, *, title, mark=None):
     return _stiffness(table, quantities, title, mark)
 
 
+def body_evolution(table, kind, *, title, mark=None):
+    """Stiffness within and between classes through training, of a whole transformer and without its head.
+
+    kind: sign or cosine; else as `stiffness_evolution`.
+    """
+    quantities = {f"{summary}_{kind}{suffix}": f"{words}, {WORDS[summary]}"
+                  for suffix, words in (("", "all parameters"), ("_body", "without the head")) for summary in SUMMARIES}
+    return _stiffness(table, quantities, title, mark)
+
+
 def loss_evolution(table, *, title, guessing=None, mark=None, paper=None):
     """Training and validation loss through training, on a logarithmic axis: geometric means over the runs.
 
@@ -318,5 +328,6 @@ def arithmetic_evolution(found, paper, words, *, title):
             last = own[own["arithmetic"] == name].sort_values("seen")["mean"].iloc[-1]
             told.append(f"{heading}, {name}: {last:.2f} at the end")
         told += [f"{heading}, the paper: {value:.2f}" for value in theirs["value"].iloc[-1:]]
-    note = "grey, dashed: the paper’s Figure 2; bands: all runs" if len(paper) else "bands: all runs"
-    return alt.hconcat(*panels).properties(title=with_notes(title, [note]), description=f"{what}. {'; '.join(told)}.")
+    note = f"grey, dashed: the paper’s Figure {paper['figure'].iloc[0]}; " if len(paper) else ""
+    return alt.hconcat(*panels).properties(title=with_notes(title, [f"{note}bands: all runs"]),
+                                           description=f"{what}. {'; '.join(told)}.")

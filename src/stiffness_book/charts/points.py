@@ -7,6 +7,7 @@ from stiffness_book.charts.look import CURVES, MARK
 from stiffness_book.charts.parts import (
     EXTENT,
     GREY_SYMBOL,
+    PANEL,
     STIFFNESS_TOOLTIP,
     drawable,
     kind_switch,
@@ -22,7 +23,7 @@ from stiffness_book.charts.parts import (
     with_notes,
     zero_line,
 )
-from stiffness_book.summaries import over_seeds
+from stiffness_book.summaries import medians, over_seeds
 from stiffness_book.table import KINDS, STIFFNESS
 from stiffness_book.words import WORDS
 
@@ -64,11 +65,11 @@ def network_stiffness_points(table, networks, summary, *, title):
             + " ".join(told), notes))
 
 
-def network_difference_points(differences, networks, *, title):
+def network_difference_points(differences, networks, *, title, by="one"):
     """Differences of stiffness between two networks at equal training loss; a switch chooses the kind.
 
     differences: as from `summaries.network_differences`; rows without an interval are left out. networks: as in
-    `network_stiffness_points`, whose colours are used.
+    `network_stiffness_points`, whose colours are used. by: which of the two, one or other, has the colours.
     """
     what = "Points with 95 % intervals: differences of stiffness"
     if differences.empty:
@@ -81,10 +82,13 @@ def network_difference_points(differences, networks, *, title):
                        row=[f"{WORDS[row.summary]}, loss {row.target_loss:g}" for row in rows.itertuples()],
                        seeds=rows["runs"])
     order = list(dict.fromkeys(rows.sort_values("summary", ascending=False, kind="stable")["row"]))
+    drawn = list(dict.fromkeys(rows[by]))
+    first = networks[:len(drawn)] == drawn  # these have their colours without the others
     points = of_kind(rounded(rows)).encode(
         alt.Y("row:N", sort=order, title=None, axis=alt.Axis(grid=False, labelLimit=200)),
-        alt.YOffset("one:N", sort=networks),
-        alt.Color("one:N", scale=_colours(list(dict.fromkeys(rows["one"]))), legend=_network_legend()))
+        alt.YOffset(f"{by}:N", sort=networks),
+        alt.Color(f"{by}:N", scale=_colours(drawn if first else networks),
+                  legend=_network_legend(**({} if first else {"values": drawn}))))
     x = {"title": "difference of stiffness", "axis": alt.Axis(grid=False, tickCount=6)}
     told = [f"{row.networks}, {row.row}: {row.mean:.2f}." for row in rows[rows["kind"] == "sign"].itertuples()]
     return alt.layer(
@@ -95,6 +99,45 @@ def network_difference_points(differences, networks, *, title):
     ).add_params(kind_switch()).properties(
         width="container", height=240, title=with_notes(title, notes),
         description=sentences(f"{what}. By the sign: " + " ".join(told), notes))
+
+
+def domains_by_depth(sizes, networks, *, title):
+    """The size of stiff domains in hidden representations against their depth, a panel for each data set, a line for
+    each network.
+
+    sizes: as from `summaries.domains_at_lowest_loss`. Depth is the number of a layer or block, divided by how many the
+    network has. Medians over the runs; infinite ones, where the curve never falls to zero, are not drawn.
+    """
+    what = "Lines of the size of stiff domains against the depth of the representation"
+    if sizes.empty:
+        return no_data(title, what)
+    chosen = sizes[sizes["network"].isin(networks)]
+    shown, notes = drawable(medians(chosen, ["dataset", "network", "depth", "place"]), column="median")
+    if shown["median"].isna().all():
+        return no_data(title, what, notes=notes)
+    shown = shown.assign(runs=[f"{finite} of {runs}" for finite, runs in zip(shown["finite"], shown["runs"])]).drop(
+        columns=["least", "largest", "finite"]).round({"median": 3, "place": 3})
+    panels, told = [], []
+    for dataset in shown["dataset"].unique():
+        own = shown[(shown["dataset"] == dataset) & shown["median"].notna()]
+        heading = alt.Title(dataset, fontSize=13)
+        if own.empty:
+            panels.append(no_data(heading, what, width=PANEL))
+            continue
+        base = alt.Chart(own).encode(
+            alt.X("place:Q", title="depth, as a share of the network", scale=alt.Scale(domain=[0, 1]),
+                  axis=alt.Axis(grid=False, tickCount=5)),
+            alt.Y("median:Q", title="stiff domain (1 − cosine)", scale=alt.Scale(zero=True),
+                  axis=alt.Axis(grid=False, tickCount=5, minExtent=EXTENT)),
+            alt.Color("network:N", scale=_colours(networks), legend=_network_legend()))
+        panels.append((base.mark_line() + base.mark_point(filled=True, opacity=1, size=45).encode(tooltip=[
+            "network:N", alt.Tooltip("depth:Q", title="layer or block"),
+            alt.Tooltip("median:Q", title="median size", format=".2f"),
+            alt.Tooltip("runs:N", title="runs with a size")])).properties(width=PANEL, height=220, title=heading))
+        told += [f"{dataset}, {network}: from {line['median'].iloc[0]:.2f} to {line['median'].iloc[-1]:.2f}."
+                 for network, line in own.sort_values("depth").groupby("network", sort=False)]
+    return alt.hconcat(*panels).properties(title=with_notes(title, notes),
+                                           description=sentences(f"{what}. {' '.join(told)}", notes))
 
 
 def probe_error_curves(errors, small, *, title):
@@ -149,5 +192,5 @@ def _colours(networks):
     return alt.Scale(domain=networks, scheme="tableau20")
 
 
-def _network_legend():
-    return alt.Legend(title=None, orient="bottom", columns=1, labelLimit=300)
+def _network_legend(**options):
+    return alt.Legend(title=None, orient="bottom", columns=1, labelLimit=300, **options)

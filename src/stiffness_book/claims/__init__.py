@@ -15,7 +15,13 @@ from stiffness_book.claims.fort_v1 import (
     super_class_blocks,
     within_class_positive,
 )
-from stiffness_book.claims.fort_v3 import regimes_behave_alike, small_rates_are_stiffer
+from stiffness_book.claims.fort_v3 import (
+    critical_length_shrinks,
+    picture_holds_for_a_residual_network,
+    regimes_behave_alike,
+    small_rates_are_stiffer,
+    transformers_show_the_pattern,
+)
 from stiffness_book.claims.future_work import (
     domain_follows_length_scale,
     locality_stiffens,
@@ -39,6 +45,7 @@ __all__ = [
     "between_classes_grows",
     "by_outcome",
     "claim",
+    "critical_length_shrinks",
     "domain_follows_length_scale",
     "domain_grows_with_rate",
     "factors_change_the_norm",
@@ -59,6 +66,7 @@ __all__ = [
     "overfitting_loses_stiffness_of_cnns",
     "permuted_labels_negative",
     "picture",
+    "picture_holds_for_a_residual_network",
     "probe_images_suffice",
     "regimes_behave_alike",
     "regions_grow_sparser",
@@ -66,5 +74,6 @@ __all__ = [
     "small_rates_are_stiffer",
     "super_class_blocks",
     "super_classes_appear_and_fade",
+    "transformers_show_the_pattern",
     "within_class_positive",
 ]

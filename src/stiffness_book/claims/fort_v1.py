@@ -9,7 +9,7 @@ import numpy as np
 from scipy.integrate import trapezoid
 
 from stiffness_book import blocks, published, summaries
-from stiffness_book.claims.parts import SMALL, Part
+from stiffness_book.claims.parts import ORDERED, SMALL, Part
 from stiffness_book.claims.registry import NotMeasured, claim
 from stiffness_book.summaries import (
     at_seeds,
@@ -23,7 +23,6 @@ from stiffness_book.summaries import (
 from stiffness_book.table import SUMMARIES
 from stiffness_book.words import WORDS, name_of, percent, signed3
 
-ORDERED = 0.5  # of a rank correlation: the least that counts as an order
 SHARE = {"bounds": (0.0, 1.0), "form": percent}
 CLASS_FIGURES = {"fig03_class_stiffness_mnist": "MNIST", "fig05_class_stiffness_fashion": "Fashion-MNIST",
                  "fig06_class_stiffness_cifar10": "CIFAR-10, with a convolutional network"}
@@ -288,10 +287,10 @@ def _steps(table):
     return steps
 
 
-def _require_learning(table):
+def _require_learning(table, share=0.5):
     losses = _by_step(table, "train_loss")
-    if not (losses.min(axis=1) < losses.iloc[:, 0] / 2).all():
-        raise NotMeasured("the training loss of a run never fell to half of what it was at initialisation")
+    if not (losses.min(axis=1) < losses.iloc[:, 0] * share).all():
+        raise NotMeasured(f"the training loss of a run never fell to {share:g} times what it was at initialisation")
 
 
 def _by_step(table, quantity):

@@ -1,11 +1,53 @@
 """The claims of the stiffness paper's third version (Fort et al. 2019), and of the version between, by their ids."""
 
-from stiffness_book import contradiction
-from stiffness_book.claims.fort_v1 import over_a_decade
-from stiffness_book.claims.parts import SMALL, Part
+import numpy as np
+import pandas as pd
+
+from stiffness_book import contradiction, lengths
+from stiffness_book.claims.fort_v1 import (
+    _by_step,
+    _change,
+    _over_fitting,
+    _require_learning,
+    _share_positive,
+    _steps,
+    _through_training,
+    over_a_decade,
+)
+from stiffness_book.claims.parts import CLEAR, ORDERED, SMALL, Part, difference
 from stiffness_book.claims.registry import NotMeasured, claim
+from stiffness_book.summaries import hidden_domains, rank_correlation
 from stiffness_book.table import REGIMES, SUMMARIES
-from stiffness_book.words import REGIME_WORDS, WORDS
+from stiffness_book.words import REGIME_WORDS, WORDS, by_percent, percent
+
+TENTH = float(np.log(1.1))  # of the logarithm of a length: the least that counts as a change
+
+
+@claim("C9", source="v3", statement="The critical length ξ shrinks with the learning rate, and with training.",
+       pages={"critical_length": "MNIST, Fashion-MNIST and CIFAR-10"})
+def critical_length_shrinks(rates, training):
+    """Three parts for each data set, by cosine and in input space; of ξ its logarithm counts, and 10 % is the least
+    change that does. *Shrinks with the rate*: at equal training loss, the least-squares slope against the logarithm of
+    the learning rate, averaged over the losses, is −10 % per tenfold rate or less. *Does not grow again*: the interval
+    of the change from the rate at which ξ is least to the highest rate lies within ±10 %. *Shrinks with training*: at
+    one rate, ξ falls by 10 % or more from initialisation to the last stage. A run whose line does not fall to zero at
+    the lowest or the highest rate, or at one of the two stages, is left out.
+    """
+    parts, missing, whole = [], 0, 0
+    expected = {"size": TENTH, "form": by_percent, "bounds": (-np.inf, np.inf)}
+    for table, measures in ((rates, (("shrinks with the rate", lengths.per_decade, "below"),
+                                     ("does not grow again", lengths.beyond_the_least, "within"))),
+                            (training, (("shrinks with training", lengths.through_training, "below"),))):
+        rows = lengths.known(table, "cosine")
+        rows = rows[rows["space"] == "input"]
+        missing, whole = missing + rows["value"].isna().sum(), whole + len(rows)
+        for dataset, own in rows.groupby("dataset", sort=False):
+            found = [(name, change(own), expects) for name, change, expects in measures]
+            parts += [Part.over(f"{name} ({dataset})", values, expects=expects, **expected)
+                      for name, values, expects in found if len(values)]
+    if not parts:
+        raise NotMeasured("no line through the pairs of one class falls to zero in the runs to be compared")
+    return parts, f"{missing} of {whole} lines do not fall to zero"
 
 
 @claim("C6′", source="2019",
@@ -34,7 +76,7 @@ def small_rates_are_stiffer(rows):
 @claim("C10", source="v3",
        statement="Stiffness behaves alike for pairs of two training examples, of a training and a validation example, "
                  "and of two validation examples.",
-       pages={"regimes": "MNIST and Fashion-MNIST"})
+       pages={"regimes": "MNIST, Fashion-MNIST and, with a convolutional network, CIFAR-10"})
 def regimes_behave_alike(tables):
     """For each data set, by sign stiffness. *Changes*: between classes it changes by 0.1 or more from initialisation to
     the last stage, up or down, over pairs of validation examples; where nothing changes, nothing can behave alike.
@@ -61,3 +103,94 @@ def regimes_behave_alike(tables):
         parts.append(Part.over(f"changes ({name})", change, expects="above" if change.mean() > 0 else "below",
                                bounds=(-2.0, 2.0)))
     return parts, f"differ most after steps: {'; '.join(told)}"
+
+
+@claim("C11", source="v3",
+       statement="A transformer on MNLI shows the same pattern as the networks on images.",
+       pages={"transformer": "MNLI {cite}`williams2018`"})
+def transformers_show_the_pattern(tables):
+    """The pattern is that of C1 to C3; as the third version prefers, by cosine within classes and by sign between
+    them. For each network: *Within classes positive and higher*: the share of training steps in which stiffness within
+    classes is positive and above that between classes (both by cosine) exceeds one half by 0.1 or more; between two
+    stages it is taken to change evenly. *By a clear difference*: averaged over these steps, the difference is 0.1 or
+    more. *Between classes it grows*: by at least 0.1 from initialisation to the last stage. *Within classes it falls
+    with over-fitting*: from the stage with the lowest mean validation loss to the last by 0.1 or more; left out where
+    that is the last stage. A network whose training loss never falls to three quarters of what it was at
+    initialisation has not learnt, and the claim is not judged.
+    """
+    parts, told = [], []
+    for name, table in tables.items():
+        first, *_, last = steps = _steps(table)
+        _require_learning(table, share=0.75)
+        within, between = (_by_step(table, f"{summary}_cosine") for summary in SUMMARIES)
+        lower = np.minimum(within, within - between)
+        parts += [
+            Part.over(f"within classes positive and higher ({name})", _share_positive(lower, steps), none=0.5,
+                      bounds=(0.0, 1.0), form=percent),
+            Part.over(f"by a clear difference ({name})", _through_training(within - between, steps),
+                      bounds=(-2.0, 2.0)),
+            _change(f"between classes it grows ({name})", table, "between_classes_sign", first, last)]
+        try:
+            start, *_ = _over_fitting(table)
+        except NotMeasured:
+            told.append(f"{name}: the validation loss is lowest at an end of training, so nothing over-fits")
+        else:
+            parts.append(_change(f"within classes it falls with over-fitting ({name})", table, "within_class_cosine",
+                                 start, last, expects="below"))
+            told.append(f"{name}: the validation loss is lowest after {start:,} steps, the last stage is {last:,}")
+    return parts, "; ".join(told)
+
+
+@claim("C13", source="v3", statement="The picture holds for a residual network, ResNet20 without batch normalisation.",
+       pages={"resnet": "CIFAR-10 and MNIST"})
+def picture_holds_for_a_residual_network(tables, network, others):
+    """Six parts for each data set, by sign stiffness, at initialisation and at the lowest of the training losses.
+    *Between classes it grows*: it changes by +0.1 or more. *Between classes, not positive at first*: at initialisation
+    it is below +0.05. *Within classes it stays positive*: at every loss it is 0.1 or more, and exceeds that between
+    classes by 0.1 or more; the smallest of these numbers counts. *Deeper blocks have smaller domains*: Kendall's rank
+    correlation of a block's depth with the size of its stiff domain is −0.5 or less. *Within*, and *between classes, as
+    in* another network: the interval of the difference from the nearer of a convolutional and a fully connected network
+    (Welch's, over runs) lies within ±0.1. A network that has not lowered its training loss to half of what it was at
+    initialisation is not judged.
+    """
+    parts, told = [], []
+    for name, table in tables.items():
+        own = table[table["network"] == network]
+        losses = own["target_loss"].dropna()
+        if losses.empty or not _loss(own, losses.min()) < _loss(own) / 2:
+            raise NotMeasured(f"{name}: {network} did not lower its training loss to half")
+        lowest = losses.min()
+        start = own[own["target_loss"].isna() & (own["step"] == 0)]
+        within, between = ({loss: _by_seed(own[own["target_loss"] == loss], f"{summary}_sign") for loss in set(losses)}
+                           for summary in SUMMARIES)
+        before = _by_seed(start, "between_classes_sign")
+        smallest = pd.concat([values for loss in within for values in (
+            within[loss], within[loss] - between[loss])], axis=1).min(axis=1)
+        depth = hidden_domains(own[own["target_loss"] == lowest]).groupby("seed").apply(
+            lambda run: rank_correlation(run["depth"], run["value"]), include_groups=False)
+        parts += [
+            Part.over(f"between classes it grows ({name})", between[lowest] - before, bounds=(-2.0, 2.0)),
+            Part.over(f"between classes, not positive at first ({name})", before, expects="below", none=SMALL,
+                      size=0.0),
+            Part.over(f"within classes it stays positive ({name})", smallest),
+            Part.over(f"deeper blocks have smaller domains ({name})", depth, expects="below", size=ORDERED)]
+        for summary, values in zip(SUMMARIES, (within, between)):
+            theirs = {other: _by_seed(table[(table["network"] == other) & (table["target_loss"] == lowest)],
+                                      f"{summary}_sign") for other in others}
+            theirs = {other: found for other, found in theirs.items() if len(found) > 1}
+            if theirs:
+                nearer = min(theirs, key=lambda other: abs(theirs[other].mean() - values[lowest].mean()))
+                parts.append(difference(f"{WORDS[summary]}, as in {nearer} ({name})", values[lowest].to_numpy(),
+                                        theirs[nearer].to_numpy(), expects="within", size=CLEAR))
+        told.append(f"{name}: at loss {lowest:g}")
+    return parts, "; ".join(told)
+
+
+def _by_seed(rows, quantity):
+    return rows[rows["quantity"] == quantity].set_index("seed")["value"]
+
+
+def _loss(own, at=None):
+    """The mean training loss of the runs at a training loss, or at initialisation."""
+    rows = own[own["target_loss"].isna() & (own["step"] == 0) if at is None else own["target_loss"] == at]
+    return _by_seed(rows, "train_loss").mean()

@@ -6,8 +6,8 @@ A rule's docstring is printed on its page.
 import numpy as np
 
 from stiffness_book import blocks, harmonics
-from stiffness_book.claims.fort_v1 import ORDERED, block_parts, divided
-from stiffness_book.claims.parts import SMALL, Part
+from stiffness_book.claims.fort_v1 import block_parts, divided
+from stiffness_book.claims.parts import ORDERED, SMALL, Part, difference
 from stiffness_book.claims.registry import NotMeasured, claim
 from stiffness_book.summaries import against_shuffled, by_stage, rank_correlation
 from stiffness_book.table import SUMMARIES, neighbours_in
@@ -34,7 +34,7 @@ def locality_stiffens(table, pairs):
                 if min(len(a), len(b)) < 2:
                     short += 1
                     continue
-                part = _difference(f"{one} and {other}, loss {loss:g}, {WORDS[summary]}", a, b)
+                part = difference(f"{one} and {other}, loss {loss:g}, {WORDS[summary]}", a, b, size=SMALL)
                 if b.mean() > 1 - SMALL and part.outcome() != "reverse":
                     full += 1
                 else:
@@ -133,13 +133,3 @@ def order_leaves_its_mark(tables):
     if not parts:
         raise NotMeasured("no order but shuffled was measured")
     return parts
-
-
-# Numbers of the runs
-
-def _difference(name, a, b):
-    """The mean of a minus that of b, with the error and the degrees of freedom of Welch's test."""
-    squares = [values.var(ddof=1) / len(values) for values in (a, b)]
-    whole = sum(squares)
-    df = whole**2 / sum(s**2 / (len(v) - 1) for s, v in zip(squares, (a, b))) if whole else min(len(a), len(b)) - 1
-    return Part(name, float(a.mean() - b.mean()), float(whole**0.5), float(df), size=SMALL, bounds=(-2.0, 2.0))

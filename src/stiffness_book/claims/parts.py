@@ -15,6 +15,7 @@ from stiffness_book.words import signed
 
 SMALL = 0.05  # of stiffness: half an interval; the most that rounding to one decimal changes
 CLEAR = 0.1  # of stiffness, and of a share: the least that counts as an effect
+ORDERED = 0.5  # of a rank correlation: the least that counts as an order
 OUTCOMES = ("holds", "undecided", "fails", "reverse")
 
 
@@ -91,6 +92,15 @@ class Part:
         if self.size > 0 and high < 0 and mean <= -self.size:  # a threshold that is missed has no reverse
             return "reverse"
         return "fails" if high < self.size else "undecided"
+
+
+def difference(name, a, b, **expected):
+    """A part whose number is the mean of a minus that of b, with the error and the degrees of freedom of Welch's test.
+    """
+    squares = [values.var(ddof=1) / len(values) for values in (a, b)]
+    whole = sum(squares)
+    df = whole**2 / sum(s**2 / (len(v) - 1) for s, v in zip(squares, (a, b))) if whole else min(len(a), len(b)) - 1
+    return Part(name, float(a.mean() - b.mean()), float(whole**0.5), float(df), **{"bounds": (-2.0, 2.0), **expected})
 
 
 def outcomes(parts):

@@ -8,7 +8,7 @@ from stiffness_book.words import WORDS, interval, percent
 # Architectures
 
 def where_networks_stopped(table, networks, losses, seeds):
-    """A table of when each network reached each training loss."""
+    """A table of when each network reached each training loss. seeds: its number of runs, of all or of each network."""
     by = ["network", "target_loss"]
     stops = table[table["quantity"] == "train_loss"].groupby(by).agg(
         runs=("value", "size"), loss=("value", "mean"), step=("step", "mean"))
@@ -22,7 +22,7 @@ def where_networks_stopped(table, networks, losses, seeds):
                 stop, runs = stops.loc[(network, loss)], int(stops.loc[(network, loss), "runs"])
                 measured = [f"{stop['step']:,.0f}", f"{stop['loss']:.3f}",
                             interval(accuracy.loc[(network, loss)], percent)]
-            rows.append([network, f"{loss:g}", f"{runs} of {seeds}", *measured])
+            rows.append([network, f"{loss:g}", f"{runs} of {_runs_of(network, seeds)}", *measured])
     return as_table(["network", "target loss", "runs that reached it", "steps, mean", "measured loss, mean",
                    "validation accuracy"], rows)
 
@@ -31,7 +31,7 @@ def networks_that_fell_short(table, networks, losses, seeds):
     """The losses that not all runs of a network reached; empty where all did."""
     runs = table[table["quantity"] == "train_loss"].groupby(["network", "target_loss"]).size()
     short = [f"{network}, loss {loss:g}" for network in networks for loss in losses
-             if runs.get((network, loss), 0) < seeds]
+             if runs.get((network, loss), 0) < _runs_of(network, seeds)]
     return short and f"Not all runs reached every loss: {'; '.join(short)}."
 
 
@@ -47,6 +47,10 @@ def convolutional_is_stiffer(differences):
         words.add("Yes" if len(own) and more == len(own) else "No" if not more else "In part")
     return (f"**Are convolutional networks stiffer than fully connected ones?** "
             f"{words.pop() if len(words) == 1 else 'In part'}: {'; '.join(told)}.")
+
+
+def _runs_of(network, seeds):
+    return seeds[network] if isinstance(seeds, dict) else seeds
 
 
 def convolutional_by_cosine(differences):
