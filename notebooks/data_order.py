@@ -18,7 +18,7 @@
 # trains on the same images shuffled, sorted by class, from easy to hard, and from hard to easy.
 
 # %% tags=["parameters", "hide-input"] mystnb={"code_prompt_show": "Parameters", "code_prompt_hide": "Parameters"}
-datasets: list = ["mnist"]  # also fashion_mnist, or digits, which needs no download
+datasets: list = ["mnist", "fashion_mnist"]  # also digits, which needs no download
 orders: list = ["shuffled", "by class", "easy first", "hard first"]  # within each pass; shuffled must be among them
 network: str = "fc-500-300-100"  # fully connected, widths of the hidden layers
 optimizer: str = "adam"  # adam or sgd
