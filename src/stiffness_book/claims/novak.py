@@ -66,7 +66,7 @@ def norm_correlates_with_gap(networks):
     """
     parts = []
     for name, found in _by_dataset(survey.right(networks)):
-        for words, chosen in (("all", found), ("without random labels", found[found["condition"] != "random labels"])):
+        for words, chosen in (("all", found), ("without random labels", survey.without_random_labels(found))):
             if len(chosen) < ENOUGH:
                 raise NotMeasured(f"{name}: {len(chosen)} networks fit every training label; {words} needs "
                                   f"{ENOUGH}")
@@ -108,7 +108,7 @@ def norm_tells_wrong_points(networks):
     """
     parts = []
     for name, found in _by_dataset(survey.right(networks)):
-        by_shape = found[found["condition"] != "random labels"].groupby(survey.SHAPE)
+        by_shape = survey.without_random_labels(found).groupby(survey.SHAPE)
         if len(by_shape) < 2:
             raise NotMeasured(f"{name}: {len(by_shape)} shapes of networks fit every training label; two are "
                               "needed")
@@ -128,7 +128,7 @@ def larger_networks_are_better(networks):
     width alone, where networks of three or more widths fit every label. *Gap* and *norm*: the mean over these ways of
     training is -0.5 or less.
     """
-    true = networks[networks["condition"] != "random labels"]
+    true = survey.without_random_labels(networks)
     parts = []
     for words, quantity in (("gap", "gap"), ("norm", "jacobian_norm")):
         for name, found in _by_dataset(true):

@@ -76,6 +76,11 @@ def right(found, almost=()):
     return found[(found["moment"] == "end") & (found["train_accuracy"] >= enough)]
 
 
+def without_random_labels(found):
+    """The networks with true labels, whether or not their images are translated."""
+    return found[found["condition"] != "random labels"]
+
+
 def pairs(found, factor):
     """Pairs of networks that differ in one of the FACTORS and in nothing else: columns of both, ending in _one and
     _other. Both are right on the training examples; almost, where images are translated."""
@@ -136,8 +141,8 @@ def within_settings(found, measure, settings):
 
 def strata(found):
     """{name: a function of a measure that gives its correlation with the gap among those networks}."""
-    true = found[found["condition"] != "random labels"]
-    return {"all": partial(correlation, found), "without random labels": partial(correlation, true),
+    return {"all": partial(correlation, found),
+            "without random labels": partial(correlation, without_random_labels(found)),
             "alike networks": partial(correlation_within, found)}
 
 
@@ -183,8 +188,7 @@ def explained_rows(found):
 
     rows = []
     for dataset, whole in found[found[GROUPS["all ten"]].notna().all(axis=1)].groupby("dataset", sort=False):
-        true = whole[whole["condition"] != "random labels"]
-        for kind, own in (("all networks", whole), ("without random labels", true)):
+        for kind, own in (("all networks", whole), ("without random labels", without_random_labels(whole))):
             shapes = own.groupby(SHAPE).ngroup()
             n = shapes.nunique()
             if n < 4:

@@ -90,7 +90,7 @@ def transitions_and_gap(networks):
 
 def sizes_and_sensitivity(networks):
     """A table of how gap and norm go with the width."""
-    true = networks[networks["condition"] != "random labels"]
+    true = survey.without_random_labels(networks)
     rows = []
     for name, own in true.groupby("dataset", sort=False):
         found = [survey.size_correlations(own, quantity) for quantity in ("gap", "jacobian_norm")]
@@ -177,7 +177,7 @@ def left_of_the_doubt(networks):
 
 def areas_under_the_curve(networks):
     """A table of the areas under the curve for each predictor, alone and at equal margin."""
-    found = _with_true_labels(networks)
+    found = survey.without_random_labels(survey.right(networks))
     rows = []
     for predictor, words in PREDICTORS.items():
         told = []
@@ -228,14 +228,9 @@ def what_each_explains(rows):
             f"{each('sensitivity, added to stiffness')}. The intervals are wide, as the networks are of few shapes.")
 
 
-def _with_true_labels(networks):
-    found = survey.right(networks)
-    return found[found["condition"] != "random labels"]
-
-
 def _areas(networks):
     """For each data set the means of the areas under the curve, over the networks of a shape, then over shapes."""
-    found = _with_true_labels(networks)
+    found = survey.without_random_labels(survey.right(networks))
     names = [name for name in found if name.startswith("auc_")]
     by_shape = found.groupby(survey.SHAPE, sort=False)[names].mean()
     return by_shape.groupby(level="dataset", sort=False).mean()
