@@ -198,10 +198,12 @@ def digest(table):
     """SHA-256 of the table's columns, types, values and missing entries, and of its `attrs` other than the digest."""
     of_run = {name: value for name, value in table.attrs.items() if name != "digest"}
     found = hashlib.sha256(json.dumps(of_run, sort_keys=True).encode())
+    table = table.copy(deep=False)
+    table.attrs = {}  # pandas copies them at every step
     for name, column in table.items():
         missing = column.isna()
         if column.dtype == "string":
-            values = "\0".join(column.fillna("")).encode()
+            values = "\0".join(column.fillna("").to_numpy(object)).encode()
         else:
             values = column.fillna(0).to_numpy(column.dtype.name.lower()).tobytes()
         found.update(f"{name} {column.dtype} {len(column)} {len(values)}\n".encode())

@@ -163,6 +163,7 @@ def check(table, experiment, provenance):
     table = table.copy(deep=False)
     table.attrs = {}  # pandas copies them at every step, which takes most of the time
     check_columns(table, COLUMNS)
+    table = table.astype({"quantity": "category", "space": "category"})  # texts take longer to compare
     num_classes = check_classes(provenance)
     diverged = table[table["quantity"] == "diverged"]
     _check_moments(table, experiment, provenance, diverged)
@@ -181,10 +182,10 @@ def check_columns(table, columns):
 
 def check_values(table, quantities):
     """Raises NotWhole unless every row is of a known quantity, and its value in that quantity's range."""
-    if unknown := set(table["quantity"].dropna()) - quantities.keys():
+    if unknown := set(table["quantity"].dropna().unique()) - quantities.keys():
         raise NotWhole(f"it has the unknown quantities {', '.join(sorted(unknown))}")
-    for name, rows in table.groupby("quantity"):
-        quantity, values = quantities[name], rows["value"].to_numpy()
+    for name, values in table.groupby("quantity", observed=True)["value"]:
+        quantity, values = quantities[name], values.to_numpy()
         missing = np.isnan(values)
         if missing.any() and not quantity.may_be_missing:
             raise NotWhole(f"{name} is missing in {missing.sum()} of {len(values)} rows")
@@ -244,43 +245,52 @@ def _check_rows(table, experiment, num_classes):
         ("class_a", "class_b", "probe_images"): num_classes**2 * nested,
         ("class_a", "probe_images"): num_classes * nested, ("class_a",): num_classes,
     }
-    by_name = dict(iter(table.groupby("quantity")))
+    grouped = table.groupby("quantity", observed=True)
+    number = grouped.size().to_dict()
+    filled = {name: dict(zip(all_keys, counts, strict=True))
+              for name, *counts in grouped[all_keys].count().itertuples()}
+    twice = set(table.loc[table.duplicated(["quantity", "step", "target_loss", *all_keys]), "quantity"])
+    found = {key: grouped[key].unique().to_dict() for key in ("class_a", "class_b", "space", "probe_images")}
+    known = {"class_a": range(num_classes), "class_b": range(num_classes), "space": spaces(experiment),
+             "probe_images": error_sizes(experiment, num_classes)}
     for name, quantity in QUANTITIES.items():
-        rows = by_name.get(name, table[:0])
         if name == "diverged" or (name.endswith(SINGLE) and not in_single_precision(experiment)):
             continue
         if quantity.setting not in (None, *asked):
-            if len(rows):
+            if name in number:
                 raise NotWhole(f"it has {name}, which its settings do not ask for")
             continue
-        if quantity.setting and stages and rows.empty:
+        if quantity.setting and stages and name not in number:
             raise NotWhole(f"{name} is missing")
         keys = list(quantity.keys)
-        others = [key for key in all_keys if key not in keys]
-        if rows[keys].isna().any(axis=None) or rows[others].notna().any(axis=None):
-            raise NotWhole(f"{name} has keys that it should not have, or lacks some; "
-                           f"expected {', '.join(keys) or 'none'}")
-        if rows.duplicated(["step", "target_loss", *keys]).any():
-            raise NotWhole(f"{name} has rows twice")
-        known = {"class_a": range(num_classes), "class_b": range(num_classes), "space": spaces(experiment),
-                 "probe_images": experiment.nested_probes if name.startswith("nested_") else
-                 error_sizes(experiment, num_classes)}
-        for key in set(keys) & known.keys():
-            if unknown := set(rows[key]) - set(known[key]):
-                raise NotWhole(f"{name} has the unknown {key} {', '.join(map(str, sorted(unknown)))}")
-        if quantity.keys in expected and len(rows) != stages * expected[quantity.keys]:
-            raise NotWhole(f"{name} has {len(rows)} rows; "
+        if name in number:
+            if filled[name] != {key: number[name] if key in keys else 0 for key in all_keys}:
+                raise NotWhole(f"{name} has keys that it should not have, or lacks some; "
+                               f"expected {', '.join(keys) or 'none'}")
+            if name in twice:
+                raise NotWhole(f"{name} has rows twice")
+            own = known | ({"probe_images": experiment.nested_probes} if name.startswith("nested_") else {})
+            for key in set(keys) & own.keys():
+                if unknown := set(found[key][name]) - set(own[key]):
+                    raise NotWhole(f"{name} has the unknown {key} {', '.join(map(str, sorted(unknown)))}")
+        rows = number.get(name, 0)
+        if quantity.keys in expected and rows != stages * expected[quantity.keys]:
+            raise NotWhole(f"{name} has {rows} rows; "
                            f"expected {expected[quantity.keys]} at each of {stages} stages")
+
+    def rows_of(name):
+        return table[table["quantity"] == name]
+
     for pairs in PAIRS:  # how many bins are filled depends on the data
         bins = ["step", "target_loss", "space", "distance"]
-        curve, numbers = (by_name.get(name, table[:0])[bins].sort_values(bins, ignore_index=True)
+        curve, numbers = (rows_of(name)[bins].sort_values(bins, ignore_index=True)
                           for name in (f"distance_curve_{pairs}_sign", f"distance_pairs_{pairs}"))
         if not curve.equals(numbers):
             raise NotWhole(f"distance_curve_{pairs}_sign and distance_pairs_{pairs} have different bins")
         # the representation of a layer may have died, an input never
         if pairs == "all" and len(curve[curve["space"] == "input"].drop_duplicates(bins[:2])) != stages:
             raise NotWhole(f"distance_curve_{pairs}_sign lacks the input at some stage")
-    entries = [by_name[f"class_stiffness_{kind}"].sort_values(["step", "target_loss", "class_a", "class_b"])
+    entries = [rows_of(f"class_stiffness_{kind}").sort_values(["step", "target_loss", "class_a", "class_b"])
                for kind in KINDS] if stages else []
     if entries and (entries[0]["value"].to_numpy()[entries[1]["value"].isna()] != 0).any():
         raise NotWhole("cosines are missing where signs are not 0")
