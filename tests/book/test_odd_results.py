@@ -56,6 +56,11 @@ def run():
     return pd.concat([made, losses_of(made)], ignore_index=True)
 
 
+def without_a_head():
+    made = run()
+    return pd.concat([made, made.assign(quantity=made["quantity"] + "_body")], ignore_index=True)
+
+
 def run_in_regimes():
     made = run()
     signs = made[made["quantity"].isin(["within_class_sign", "between_classes_sign"])]
@@ -184,6 +189,7 @@ CHARTS = {
     "measure_evolution": (lambda: agreement().assign(labels="true", value=lambda rows: rows["value"] + 1), "value",
                           lambda rows: charts.measure_evolution(rows, "a measure", title="t")),
     "regime_evolution": (run_in_regimes, "value", lambda rows: charts.regime_evolution(rows, "sign", title="t")),
+    "body_evolution": (without_a_head, "value", lambda rows: charts.body_evolution(rows, "sign", title="t")),
     "domain_evolution": (sizes_by_step, "value", lambda rows: charts.domain_evolution(rows, title="t")),
     "agreement_evolution": (agreement, "value", lambda rows: charts.agreement_evolution(rows, title="t")),
     "matrix_panels": (matrices, "mean", lambda rows: charts.matrix_panels(
