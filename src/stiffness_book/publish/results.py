@@ -32,12 +32,12 @@ def chosen(names: list[str]) -> list[Path]:
     return list(dict.fromkeys(source for notebooks in found for source in notebooks))
 
 
-def wall_times(experiments: list[Settings]) -> list[float]:
+def wall_times(experiments: list[Settings]) -> dict[Settings, float]:
     """The seconds that the stored ones among the runs took. Reads only."""
-    seconds = []
-    for experiment in experiments:
+    seconds = {}
+    for experiment in dict.fromkeys(experiments):
         try:
-            seconds.append(store.load(store.path_of(experiment), experiment).attrs["wall_time_s"])
+            seconds[experiment] = store.load(store.path_of(experiment), experiment).attrs["wall_time_s"]
         except (FileNotFoundError, store.DamagedResult):
             continue
     return seconds
@@ -48,7 +48,7 @@ def overview(notebooks: list[Path]) -> pd.DataFrame:
     rows = []
     for source in notebooks:
         runs = len(experiments_of(source))
-        seconds = wall_times(experiments_of(source))
+        seconds = wall_times(experiments_of(source)).values()
         one = f"{min(seconds):,.0f} to {max(seconds):,.0f}" if seconds else ""
         if runs:
             rows.append({"figure": source.stem, "runs": runs, "missing": runs - len(seconds),
@@ -61,8 +61,8 @@ def again(notebooks: list[Path]) -> pd.DataFrame:
     than the tolerance, the largest difference, and whether there are as many examples as there were."""
     quickest = {}
     for source in notebooks:
-        if whole := [run for run in experiments_of(source) if wall_times([run])]:
-            quickest[source.stem] = min(whole, key=lambda run: wall_times([run]))
+        if seconds := wall_times(experiments_of(source)):
+            quickest[source.stem] = min(seconds, key=seconds.get)
     published = {run: store.load(store.path_of(run), run) for run in quickest.values()}
     with tempfile.TemporaryDirectory() as elsewhere, mock.patch.dict(os.environ, STIFFNESS_RESULTS=elsewhere):
         sweep.compute_missing(list(published))
@@ -82,17 +82,19 @@ def again(notebooks: list[Path]) -> pd.DataFrame:
 def figures_table() -> str:
     """The README's table of the figures, with the time that their runs take on two cores."""
     lines = ["| figure | command | time on two cores |", "|---|---|---|"]
-    for source in sources():
+    pages = {source: experiments_of(source) for source in sources()}
+    known = wall_times([run for runs in pages.values() for run in runs])  # once: pages have runs in common
+    for source, runs in pages.items():
         heading = re.search(r"^# # (.*)", source.read_text(encoding="utf-8"), re.MULTILINE)[1]
-        runs, seconds = len(experiments_of(source)), wall_times(experiments_of(source))
+        seconds = [known[run] for run in runs if run in known]
         command, time = f"`make results FIGURES={source.stem.split('_')[0]}`", "not all computed yet"
         if not runs:
             command, time = "none, it has no runs", ""
-        elif len(seconds) == runs:
+        elif len(seconds) == len(runs):
             cores = [0, 0]
             for wall_time in seconds:  # a run goes to the core that is free first
                 cores = sorted([cores[0] + wall_time, cores[1]])
-            time = f"{max(1, round(max(cores) / 60)):,} min, {runs} run{'s' * (runs > 1)}"
+            time = f"{max(1, round(max(cores) / 60)):,} min, {len(runs)} run{'s' * (len(runs) > 1)}"
         lines.append(f"| [{heading}](notebooks/{source.stem}.ipynb) | {command} | {time} |")
     return "\n".join(lines)
 
