@@ -7,7 +7,7 @@ from html import escape
 from IPython import get_ipython
 from IPython.display import HTML, Markdown, display
 
-from stiffness_book import store, sweep
+from stiffness_book import sweep
 from stiffness_book.charts import look
 from stiffness_book.claims import CLAIMS, by_outcome, in_words, outcomes, picture
 from stiffness_book.figures import assignments
@@ -46,7 +46,7 @@ def runs(experiments, *columns):
     Data sets have the names that people write. Says which runs diverged, if any did: what is drawn and judged is over
     the runs that were measured.
     """
-    table = sweep.table_of(experiments, *columns)
+    table, provenance = sweep.with_provenance(experiments, *columns)
     if "dataset" in columns:
         table = table.assign(dataset=table["dataset"].map(name_of))
     diverged = table[table["quantity"] == "diverged"]
@@ -56,7 +56,7 @@ def runs(experiments, *columns):
         say(f"**{len(diverged)} of {len(experiments)} runs diverged:** something was no longer a finite number "
             f"({'; '.join(each)}). Their training ended there. The means and intervals on this page are over the runs "
             "that were measured at a stage.")
-    return table, store.provenance(experiments)
+    return table, provenance
 
 
 def two_images(network):

@@ -41,12 +41,19 @@ def table_of(experiments, *columns, progress=True):
 
     columns: names of settings, such as "dataset", that become columns beside `seed`.
     """
-    compute_missing(experiments, progress=progress)
-    tables = [store.load(store.path_of(e), e).assign(**{name: getattr(e, name) for name in ("seed", *columns)})
-              for e in experiments]
+    return with_provenance(experiments, *columns, progress=progress)[0]
+
+
+def with_provenance(experiments, *columns, progress=True):
+    """The same, and a table with a row of provenance for each experiment."""
+    found = {e: store.stored(e) for e in dict.fromkeys(experiments)}
+    if missing := [e for e, table in found.items() if table is None]:
+        compute_missing(missing, progress=progress)
+        found |= {e: store.load(store.path_of(e), e) for e in missing}
+    tables = [found[e].assign(**{name: getattr(e, name) for name in ("seed", *columns)}) for e in experiments]
     together = pd.concat(tables, ignore_index=True)
-    together.attrs = {}  # each table's own provenance; `store.provenance` has them all
-    return together
+    together.attrs = {}  # each run's own provenance is in the second table
+    return together, pd.DataFrame([table.attrs for table in tables])
 
 
 def compute_missing(experiments, *, scheduler=None, progress=True):
