@@ -106,7 +106,7 @@ def domain_follows_length_scale(table):
 
 @claim("C17", source="v1, future work",
        statement="Stiffness reflects the order in which training data is presented.",
-       pages={"data_order": "MNIST"})
+       pages={"data_order": "MNIST and Fashion-MNIST"})
 def order_leaves_its_mark(tables):
     """For each data set and each order other than shuffled, by sign stiffness, averaged over the stages after
     initialisation, and in comparison with the shuffled run of the same seed at the same steps. *Between classes*: the
