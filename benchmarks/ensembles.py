@@ -22,7 +22,7 @@ STEPS = 200
 
 def cases():
     dataset = data.standardise(data.load("mnist"))
-    split = dataset.train.take(data.probe_indices(dataset.train.labels, 1000, 0))
+    split = data.training_examples(dataset, 1000, 0)
     for width in WIDTHS:
         ensemble = Ensemble(network="-".join(["fc", *[str(width)] * DEPTH]), learning_rates=RATES,
                             conditions=TRAINED_ON, steps=STEPS, check_every=STEPS)

@@ -95,10 +95,23 @@ def standardise(dataset, *, unit_length=False):
     return replace(dataset, train=scaled(dataset.train), validation=scaled(dataset.validation))
 
 
-def probe_indices(labels, size, seed):
+def training_examples(dataset, size, seed):
+    """The training split, or, unless `size` is None, so many of its examples, class-balanced and fixed by `seed`.
+
+    Raises ValueError where there are too few.
+    """
+    split = dataset.train
+    if size is None:
+        return split
+    if size > len(split):
+        raise ValueError(f"train_size is {size}; {dataset.name} has {len(split)}")
+    return split.take(balanced_indices(split.labels, size, seed, "train_size"))
+
+
+def balanced_indices(labels, size, seed, name="probe_size"):
     """(size,) ascending indices of a class-balanced subset, fixed by `seed`: as many of each class, give or take one.
 
-    Raises ValueError where a class has too few examples.
+    Raises ValueError, with the name of the size, where a class has too few examples.
     """
     rng = np.random.default_rng(seed)
     classes, counts = np.unique(labels, return_counts=True)
@@ -106,8 +119,8 @@ def probe_indices(labels, size, seed):
     wanted[rng.permutation(len(classes))[: size % len(classes)]] += 1
     if (counts < wanted).any():
         short = np.argmax(counts < wanted)
-        raise ValueError(f"a balanced probe set of {size} needs {wanted[short]} examples of class {classes[short]}, "
-                         f"which has {counts[short]}; lower probe_size to at most {counts.min() * len(classes)}")
+        raise ValueError(f"a balanced set of {size} needs {wanted[short]} examples of class {classes[short]}, which "
+                         f"has {counts[short]}; lower {name} to at most {counts.min() * len(classes)}")
     chosen = [rng.choice(np.flatnonzero(labels == c), n, replace=False) for c, n in zip(classes, wanted)]
     return np.sort(np.concatenate(chosen))
 

@@ -64,7 +64,7 @@ def train(experiment, *, progress=True, saved=None):
                          f"{2 * dataset.num_classes}")
     dataset = (text.encoded(dataset, experiment) if experiment.dataset in TEXT else
                data.standardise(dataset, unit_length=experiment.unit_length))
-    train_split = _training_examples(dataset.train, experiment)
+    train_split = training_examples(dataset, experiment)
     model = networks.build(experiment, dataset.train.inputs.shape[1:], dataset.num_classes)
     recorder = StageRecorder(experiment, dataset, train_split, progress)
     model.compile(
@@ -114,7 +114,7 @@ class StageRecorder(StiffnessCallback):
 
     def __init__(self, experiment, dataset, train_split, progress):
         probe = dataset.validation.take(
-            data.probe_indices(dataset.validation.labels, experiment.probe_size, experiment.probe_seed))
+            data.balanced_indices(dataset.validation.labels, experiment.probe_size, experiment.probe_seed))
         super().__init__(probe.inputs, probe.labels, num_classes=dataset.num_classes, steps=experiment.stages)
         rng = np.random.default_rng(experiment.probe_seed)
         self.is_text = experiment.dataset in TEXT
@@ -125,7 +125,7 @@ class StageRecorder(StiffnessCallback):
         self.nested = [np.arange(len(probe))]  # indices of the probe set, each within those before
         for size in experiment.nested_probes:
             last = self.nested[-1]
-            self.nested.append(last[data.probe_indices(probe.labels[last], size, experiment.probe_seed)])
+            self.nested.append(last[data.balanced_indices(probe.labels[last], size, experiment.probe_seed)])
         del self.nested[0]
         self.arithmetics, self.also = experiment.arithmetics, experiment.also
         degrees, draw = degrees_and_draw(experiment.dataset)
@@ -133,7 +133,7 @@ class StageRecorder(StiffnessCallback):
         if degrees:
             points = data.load(experiment.dataset).validation.inputs  # on the sphere: not standardised
             self.parts = dict(zip(degrees, harmonics.components(points, degrees, draw)))
-        self.trained = train_split.take(data.probe_indices(train_split.labels, len(probe), experiment.probe_seed)
+        self.trained = train_split.take(data.balanced_indices(train_split.labels, len(probe), experiment.probe_seed)
                                         ) if "regimes" in self.also else None
         self.groups = orders.groups(train_split, ORDERS if "neighbours" in self.also else [experiment.order])
         self.train_split, self.batches = train_split, (experiment.batch_size, experiment.seed)
@@ -141,7 +141,7 @@ class StageRecorder(StiffnessCallback):
         commonest = np.bincount(train_split.labels).argmax()
         self.majority = float((dataset.validation.labels == commonest).mean())
         known = {len(indices): indices for indices in (np.arange(len(probe)), *self.nested)}
-        self.subsets = [known[n] if n in known else data.probe_indices(probe.labels, n, experiment.probe_seed)
+        self.subsets = [known[n] if n in known else data.balanced_indices(probe.labels, n, experiment.probe_seed)
                         for n in error_sizes(experiment, dataset.num_classes)]
         once = np.triu(np.ones((len(probe), len(probe)), bool), 1)
         self.pairs = {"all": once, "within_class": once & (probe.labels[:, None] == probe.labels)}
@@ -417,11 +417,9 @@ def _check_finite(rows):
             raise FloatingPointError(f"{row['quantity']} is {value}")
 
 
-def _training_examples(split, experiment):
-    if experiment.train_size is not None:
-        if experiment.train_size > len(split):
-            raise ValueError(f"train_size is {experiment.train_size}; {experiment.dataset} has {len(split)}")
-        split = split.take(data.probe_indices(split.labels, experiment.train_size, experiment.seed))
+def training_examples(dataset, experiment):
+    """The examples that the run learns, with its labels."""
+    split = data.training_examples(dataset, experiment.train_size, experiment.seed)
     labels = data.permute_labels(split.labels, experiment.permuted_fraction, experiment.seed)
     return data.Split(split.inputs, labels)
 

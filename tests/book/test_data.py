@@ -46,12 +46,22 @@ def test_standardised_by_the_training_split():
 
 def test_probe_set_is_balanced_and_fixed_by_its_seed():
     labels = data.load("digits").validation.labels
-    chosen = data.probe_indices(labels, 205, 0)
+    chosen = data.balanced_indices(labels, 205, 0)
     assert len(set(chosen)) == 205 and set(np.bincount(labels[chosen])) == {20, 21}
-    np.testing.assert_array_equal(chosen, data.probe_indices(labels, 205, 0))
-    assert (chosen != data.probe_indices(labels, 205, 1)).any()
+    np.testing.assert_array_equal(chosen, data.balanced_indices(labels, 205, 0))
+    assert (chosen != data.balanced_indices(labels, 205, 1)).any()
     with pytest.raises(ValueError, match="lower probe_size to at most 580"):
-        data.probe_indices(labels, 597, 0)
+        data.balanced_indices(labels, 597, 0)
+
+
+def test_training_examples_are_balanced_and_their_number_is_named():
+    digits = data.load("digits")
+    assert data.training_examples(digits, None, 0) is digits.train
+    assert set(np.bincount(data.training_examples(digits, 205, 0).labels)) == {20, 21}
+    with pytest.raises(ValueError, match="train_size is 5000; digits has 1200"):
+        data.training_examples(digits, 5000, 0)
+    with pytest.raises(ValueError, match="of 1200 needs .* lower train_size to at most 1160"):
+        data.training_examples(digits, 1200, 0)
 
 
 @pytest.mark.parametrize("fraction", [0, 0.25, 1])

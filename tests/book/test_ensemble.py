@@ -24,7 +24,7 @@ def trained(**settings):
     """The ensemble's training, run to its end; its {moment: (step, weights)} by member; and its training examples."""
     ensemble = Ensemble(**SMALL | settings)
     dataset = data.standardise(data.load("digits"))
-    split = dataset.train.take(data.probe_indices(dataset.train.labels, ensemble.train_size, 0))
+    split = data.training_examples(dataset, ensemble.train_size, 0)
     model = networks.build(ensemble, split.inputs.shape[1:], 10, ensemble.activation)
     training = ensemble_training.Training(ensemble, model, split, progress=False)
     return training, training.run(), split
@@ -113,9 +113,9 @@ def test_what_is_measured_is_what_the_library_measures(stored):
     dataset = data.standardise(data.load("digits"))
     model = networks.build(ensemble, split.inputs.shape[1:], 10)
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    points = dataset.validation.take(data.probe_indices(dataset.validation.labels, 60, 0))
-    probe = dataset.validation.take(data.probe_indices(dataset.validation.labels, 40, 0))
-    trained_on = data.probe_indices(split.labels, 40, 0)
+    points = dataset.validation.take(data.balanced_indices(dataset.validation.labels, 60, 0))
+    probe = dataset.validation.take(data.balanced_indices(dataset.validation.labels, 40, 0))
+    trained_on = data.balanced_indices(split.labels, 40, 0)
     for member, moments in enumerate(found):
         model.set_weights(moments["end"][1])
         rows = table[(table["member"] == member) & (table["moment"] == "end")].set_index("quantity")["value"]
@@ -123,7 +123,7 @@ def test_what_is_measured_is_what_the_library_measures(stored):
         assert rows["test_accuracy"] == pytest.approx((predicted == dataset.validation.labels).mean())
         norms = jacobian_norm(model, points.inputs)
         assert rows["jacobian_norm"] == pytest.approx(norms.mean(), rel=1e-3)
-        images = dataset.validation.inputs[data.probe_indices(dataset.validation.labels, 3, 0)]
+        images = dataset.validation.inputs[data.balanced_indices(dataset.validation.labels, 3, 0)]
         each = [transitions(model, np.stack([np.roll(image, k, axis=1) for k in range(8)])) for image in images]
         assert rows["transitions"] == pytest.approx(np.mean(each), rel=0.02)
         sign = gradient_gram(model, probe.inputs, probe.labels, loss=loss).sign()

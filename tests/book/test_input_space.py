@@ -29,7 +29,7 @@ def untrained():
     """The tiny network before training, its training split and what measures it."""
     run = InputSpace(**TINY)
     dataset = data.standardise(data.load(run.dataset))
-    split = dataset.train.take(data.probe_indices(dataset.train.labels, run.train_size, run.seed))
+    split = data.training_examples(dataset, run.train_size, run.seed)
     model = networks.build(run, (8, 8, 1), 10)
     model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True), metrics=["accuracy"])
     return run, model, split, training.Measurement(model, run, split, dataset.validation)

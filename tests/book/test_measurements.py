@@ -23,16 +23,16 @@ def measured():
     """The model before training, its probe set, its training examples, and the table of the run."""
     table, _ = training.train(RUN, progress=False)
     dataset = data.standardise(data.load("digits"))
-    probe = dataset.validation.take(data.probe_indices(dataset.validation.labels, RUN.probe_size, RUN.probe_seed))
+    probe = dataset.validation.take(data.balanced_indices(dataset.validation.labels, RUN.probe_size, RUN.probe_seed))
     model = networks.build(RUN, (8, 8, 1), 10)
     model.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
-    return model, probe, training._training_examples(dataset.train, RUN), table
+    return model, probe, training.training_examples(dataset, RUN), table
 
 
 def nested(probe):
     """The indices of the nested probe sets."""
-    fifty = data.probe_indices(probe.labels, 50, RUN.probe_seed)
-    return fifty, fifty[data.probe_indices(probe.labels[fifty], 30, RUN.probe_seed)]
+    fifty = data.balanced_indices(probe.labels, 50, RUN.probe_seed)
+    return fifty, fifty[data.balanced_indices(probe.labels[fifty], 30, RUN.probe_seed)]
 
 
 def entries(table, quantity, images):
@@ -123,7 +123,7 @@ def test_changes_of_the_loss_by_a_step(factor, rate):
 
 def test_regimes_of_pairs(measured):
     model, probe, trained, table = measured
-    chosen = trained.take(data.probe_indices(trained.labels, len(probe), RUN.probe_seed))
+    chosen = trained.take(data.balanced_indices(trained.labels, len(probe), RUN.probe_seed))
     values = table.set_index("quantity")["value"]
     train = gradient_gram(model, chosen.inputs, chosen.labels, method="jacobian").cosine()
     C = class_stiffness(train, chosen.labels)

@@ -15,7 +15,7 @@ from stiffness_book.experiment import ORDERS
 @pytest.fixture(scope="module")
 def digits():
     split = data.standardise(data.load("digits")).train
-    return split.take(data.probe_indices(split.labels, 400, 0))
+    return split.take(data.balanced_indices(split.labels, 400, 0))
 
 
 def test_easiness_is_the_logarithm_of_the_probability_of_the_label(digits):

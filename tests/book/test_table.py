@@ -10,7 +10,7 @@ from stiffness_book.experiment import Experiment
 
 def test_the_callbacks_quantities_are_known():
     split = data.standardise(data.load("digits")).validation
-    chosen = data.probe_indices(split.labels, 30, 0)
+    chosen = data.balanced_indices(split.labels, 30, 0)
     model = networks.build(Experiment(network="fc-8"), (8, 8, 1), 10)
     model.compile("adam", loss="sparse_categorical_crossentropy")
     callback = StiffnessCallback(split.inputs[chosen], split.labels[chosen], num_classes=10)

@@ -106,7 +106,7 @@ def test_stiffness_with_and_without_the_head_is_that_of_the_definition():
     table, _ = training.train(experiment, progress=False)
     table = table[table["step"] == 0].set_index("quantity")["value"]
     model, validation = run_of(experiment)
-    chosen = data.probe_indices(validation.labels, 30, 0)
+    chosen = data.balanced_indices(validation.labels, 30, 0)
     x, y = validation.inputs[chosen], validation.labels[chosen]
     gram = gradient_gram(model, x, y)
     assert set(gram.ways.values()) == {"closed form"}

@@ -187,7 +187,7 @@ def initial(network, **settings):
     table, _ = training.train(experiment, progress=False)
     dataset = data.standardise(data.load("digits"))
     probe = dataset.validation.take(
-        data.probe_indices(dataset.validation.labels, experiment.probe_size, experiment.probe_seed))
+        data.balanced_indices(dataset.validation.labels, experiment.probe_size, experiment.probe_seed))
     keras.utils.set_random_seed(experiment.seed)
     model = networks.build(experiment, (8, 8, 1), 10)
     model.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
@@ -251,7 +251,7 @@ def test_statistical_errors_by_number_of_probe_images():
     rows = table[table["quantity"] == "between_classes_cosine_error"].set_index("probe_images")["value"]
     assert rows.index.tolist() == [50, 100, 150]
     assert rows[150] == pytest.approx(jackknife_errors(s, probe.labels)[1], rel=1e-4)
-    chosen = data.probe_indices(probe.labels, 50, 0)
+    chosen = data.balanced_indices(probe.labels, 50, 0)
     assert rows[50] == pytest.approx(jackknife_errors(s[np.ix_(chosen, chosen)], probe.labels[chosen])[1], rel=1e-4)
     small = initial("fc-30-20", probe_size=20)[2]
     assert not small["quantity"].str.endswith("_error").any()  # two images a class: none can be left out

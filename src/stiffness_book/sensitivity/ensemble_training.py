@@ -25,9 +25,7 @@ ADAM = 0.9, 0.999, 1e-7  # decay of the mean and of the mean square, epsilon: Ke
 def train(ensemble, *, progress=True, saved=None):
     """Trains and measures; returns the table and what is told of the data beside it, as `training.train` does."""
     dataset = data.standardise(data.load(ensemble.dataset))
-    if ensemble.train_size > len(dataset.train):
-        raise ValueError(f"train_size is {ensemble.train_size}; {ensemble.dataset} has {len(dataset.train)}")
-    train_split = dataset.train.take(data.probe_indices(dataset.train.labels, ensemble.train_size, 0))
+    train_split = data.training_examples(dataset, ensemble.train_size, 0)
     model = networks.build(ensemble, dataset.train.inputs.shape[1:], dataset.num_classes,
                            ensemble.activation)
     training = Training(ensemble, model, train_split, progress)
@@ -195,7 +193,7 @@ class _Measurement:
 
     def __init__(self, ensemble, model, dataset, train_split):
         def chosen(split, size):
-            return split.take(data.probe_indices(split.labels, size, 0))
+            return split.take(data.balanced_indices(split.labels, size, 0))
 
         self.model, self.num_classes = model, dataset.num_classes
         model.compile(loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True))
@@ -204,7 +202,7 @@ class _Measurement:
         self.train, self.test = train_split, dataset.validation
         self.points = chosen(dataset.validation, ensemble.points)
         self.probe = chosen(dataset.validation, ensemble.probe_size)
-        self.trained = data.probe_indices(train_split.labels, ensemble.probe_size, 0)
+        self.trained = data.balanced_indices(train_split.labels, ensemble.probe_size, 0)
         images = chosen(dataset.validation, ensemble.paths).inputs
         self.paths = np.stack([np.roll(images, move, axis=2) for move in range(images.shape[2])], axis=1)
         self.coded = ensemble.activation == "relu"

@@ -44,11 +44,7 @@ def train(run, *, progress=True, saved=None):
     Raises ValueError for sizes that the data does not have, FloatingPointError where training diverges.
     """
     dataset = data.standardise(data.load(run.dataset))
-    split = dataset.train
-    if run.train_size is not None:
-        if run.train_size > len(split):
-            raise ValueError(f"train_size is {run.train_size}; {run.dataset} has {len(split)}")
-        split = split.take(data.probe_indices(split.labels, run.train_size, run.seed))
+    split = data.training_examples(dataset, run.train_size, run.seed)
     model = networks.build(run, split.inputs.shape[1:], dataset.num_classes)
     model.compile(
         optimizer=keras.optimizers.get({"class_name": run.optimizer, "config": {"learning_rate": run.learning_rate}}),
