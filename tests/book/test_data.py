@@ -60,7 +60,7 @@ def test_training_examples_are_balanced_and_their_number_is_named():
     assert set(np.bincount(data.training_examples(digits, 205, 0).labels)) == {20, 21}
     with pytest.raises(ValueError, match="train_size is 5000; digits has 1200"):
         data.training_examples(digits, 5000, 0)
-    with pytest.raises(ValueError, match="of 1200 needs .* lower train_size to at most 1160"):
+    with pytest.raises(ValueError, match=r"of 1200 needs .* lower train_size to at most 1160"):
         data.training_examples(digits, 1200, 0)
 
 

@@ -202,11 +202,14 @@ def test_networks():
 def test_a_residual_network_beside_others():
     made = residual(0.8, (-0.5, 0.1))
     names = ["resnet-20", "cnn-1", "fc-1"]
-    said = texts.residual_in_a_sentence({"a": made, "b": made[made["target_loss"].isna()]}, "resnet-20")
-    assert "on a, sign stiffness between classes goes from −0.50 to +0.10, and within them from +0.80 to +0.80" in said
-    assert "on b it reached none of the training losses" in said
-    rows = cells(texts.sizes_by_depth(summaries.domains_at_lowest_loss({"a": made}), [*names, "other"]))
-    assert rows[0] == ["a", "resnet-20", "4", "0.40", "0.10", "−1.00", "0 of 12"] and len(rows) == 3
+    tables = {"a": made, "b": made[made["target_loss"].isna()]}
+    verdict = claims.picture_holds_for_a_residual_network(tables, *names[:2])
+    said = texts.residual_in_a_sentence(tables, *names[:2], verdict)
+    assert said.startswith("**Does a residual network show the same pattern?** Yes. ")
+    assert ("on a stiffness between classes goes from −0.50 to +0.10 (convolutional: +0.10), and within classes from "
+            "+0.80 to +0.80 (convolutional: +0.80); on b it reached none of the training losses.") in said
+    rows = cells(texts.sizes_by_depth({"a": made}, [*names, "other"]))
+    assert rows[0] == ["a", "resnet-20", "4", "0.40", "0.10", "−1.00", "−1.00", "0 of 12"] and len(rows) == 3
     rows = cells(texts.with_another_initialisation({"a": made}, "resnet-20", ["cnn-1"]))
     assert [row[:4] for row in rows] == [["a", "start", "resnet-20", "2.30"], ["a", "start", "cnn-1", "2.30"],
                                          ["a", "loss 0.1", "resnet-20", "0.10"], ["a", "loss 0.1", "cnn-1", "0.10"]]
@@ -318,17 +321,31 @@ def of_transformers(**ends):
 
 
 def test_transformers_from_first_to_last():
-    said = texts.pattern_of_transformers({"from scratch": of_transformers(), "pretrained": of_transformers()}, "MNLI")
-    assert said.count("within classes goes from +0.90") == 2 and "sign stiffness between them from +0.00" in said
-    assert "to −0.40 [" in said and said.startswith("**Does a transformer behave like") and "On MNLI, " in said
+    tables = {"from scratch": of_transformers(), "pretrained": of_transformers()}
+    said = texts.pattern_of_transformers(tables, "MNLI", claims.transformers_show_the_pattern(tables))
+    assert said.startswith("**Does a transformer behave like the networks on images?** In part. ")
+    assert "On MNLI: *From scratch*, before training, after 10 steps (lowest validation loss) and after 100" in said
+    assert said.count("within classes is +0.90, +0.80 and +0.70 by cosine, and between classes +0.00, +0.20 and ") == 2
+    turning = of_transformers(between=(-0.8, -1.0, -0.3))
+    said = texts.pattern_of_transformers({"a": turning}, "MNLI", claims.transformers_show_the_pattern({"a": turning}))
+    assert said.endswith("by sign. Between classes it grows only while the network over-fits.")
 
 
 def test_accuracies_beside_the_majority():
     rows = cells(texts.accuracy_beside_the_majority({"from scratch": of_transformers()}))
-    assert [row[1] for row in rows] == ["10", "100"]  # the lowest validation loss, and the last stage
-    assert rows[0][2:] == ["0.4", "0.5", *(f"{share}\N{NO-BREAK SPACE}%" for share in ("90.0", "80.0", "35.0"))]
+    assert [row[1] for row in rows] == ["0", "10", "100"]  # the lowest validation loss is after 10 steps
+    assert rows[1][2:] == ["0.400", "0.500", *(f"{share}\N{NO-BREAK SPACE}%" for share in ("90.0", "80.0", "35.0"))]
     best_at_the_end = of_transformers(validation=(2.0, 0.9, 0.5))
-    assert len(cells(texts.accuracy_beside_the_majority({"a": best_at_the_end}))) == 1
+    assert len(cells(texts.accuracy_beside_the_majority({"a": best_at_the_end}))) == 2
+
+
+def test_a_network_that_learns_by_heart_is_told():
+    learnt = of_transformers()
+    by_heart = learnt.assign(value=learnt["value"].mask(learnt["quantity"] == "validation_accuracy", 0.36))
+    told = texts.what_transformers_learn({"from scratch": by_heart, "pretrained": learnt}).split("\n\n")
+    assert told[0].startswith("*From scratch*: after 100 steps 100.0\N{NO-BREAK SPACE}% of the training pairs are")
+    assert "36.0\N{NO-BREAK SPACE}% of new ones; the commonest class alone would give 35.0" in told[0]
+    assert "learns its training pairs by heart" in told[0] and "by heart" not in told[1]
 
 
 def test_stiffness_with_and_without_the_head():
@@ -343,6 +360,6 @@ def test_how_much_of_mnli_is_at_hand():
         return texts.pairs_at_hand(pd.DataFrame({"split_sizes": [{"train": train, "validation": validation}]}), dataset)
 
     assert told(392_702, 9_815).endswith("9,815. That is all of MNLI.")
-    assert "one in five is kept for validation" in told(7_876, 1_939)
-    assert told(1_000, 9_815).endswith("MNLI has 392,702 and 9,815.")
-    assert told(3_600, 960, "grammar") == "The runs learn 3,600 pairs and are tested on 960."
+    assert "Four in five of them serve for training, which is 2.0\N{NO-BREAK SPACE}% of" in told(7_876, 1_939)
+    assert told(1_000, 9_815).endswith("MNLI has 392,702 training pairs and 9,815 matched validation pairs.")
+    assert told(3_600, 960, "grammar") == "The networks train on 3,600 pairs and are validated on 960."

@@ -145,6 +145,7 @@ from stiffness_book.texts.transformer import (
     accuracy_beside_the_majority,
     pairs_at_hand,
     pattern_of_transformers,
+    what_transformers_learn,
     with_and_without_the_head,
 )
 
@@ -264,6 +265,7 @@ __all__ = [
     "verdicts_beside",
     "what_each_explains",
     "what_is_compared",
+    "what_transformers_learn",
     "what_turns_it",
     "where_networks_stopped",
     "where_runs_stopped",

@@ -1,55 +1,80 @@
 """What the page on transformers says."""
 
 from stiffness_book import summaries
+from stiffness_book.claims.parts import CLEAR
 from stiffness_book.table import QUANTITIES, SUMMARIES
-from stiffness_book.texts.tables import as_table, mean_of
-from stiffness_book.words import WORDS, percent, signed
+from stiffness_book.texts.tables import as_table, mean_of, yes_or_no
+from stiffness_book.words import WORDS, interval, percent, signed
 
 WHOLE_MNLI = {"train": 392_702, "validation": 9_815}  # the published pairs, of validation the matched ones
+LOSSES = ["train_loss", "validation_loss"]
 
 
-def pattern_of_transformers(tables, name):
-    """The finding in a sentence. tables: those of the runs, by the network's name in words."""
+def pattern_of_transformers(tables, name, verdict):
+    """The finding in sentences. tables: those of the runs, by the network's name in words; verdict: on C11."""
     told = []
     for network, table in tables.items():
-        first, *_, last = _stages(table)
-        within, between = ([_mean(table, quantity, step, signed) for step in (first, last)]
+        *_, last = stages = _stages(table)
+        within, between = ([summaries.at(table, quantity, step)["mean"] for step in stages]
                            for quantity in ("within_class_cosine", "between_classes_sign"))
-        told.append(f"{network}, cosine stiffness within classes goes from {within[0]} to {within[1]} and sign "
-                    f"stiffness between them from {between[0]} to {between[1]}")
-    return (f"**Does a transformer behave like the networks on images?** On {name}, from initialisation to the last "
-            f"stage: {'; '.join(told)}.")
+        lowest = f", after {stages[1]:,} steps (lowest validation loss)" if len(stages) > 2 else ""
+        told.append(f"*{network[0].upper()}{network[1:]}*, before training{lowest} and after {last:,} steps, stiffness "
+                    f"within classes is {_listed(within)} by cosine, and between classes {_listed(between)} by sign.")
+        if len(stages) > 2 and between[1] <= between[0] and between[2] >= between[1] + CLEAR:
+            told.append("Between classes it grows only while the network over-fits.")
+    return (f"**Does a transformer behave like the networks on images?** {yes_or_no(verdict)}. On {name}: "
+            f"{' '.join(told)}")
 
 
 def pairs_at_hand(provenance, dataset):
     """On how many pairs of sentences the runs are, and of MNLI, what share of it that is."""
     sizes = provenance["split_sizes"].iloc[0]
-    told = f"The runs learn {sizes['train']:,} pairs and are tested on {sizes['validation']:,}."
+    told = f"The networks train on {sizes['train']:,} pairs and are validated on {sizes['validation']:,}."
     if dataset != "glue/mnli":
         return told
     if sizes == WHOLE_MNLI:
         return f"{told} That is all of MNLI."
-    told += f" MNLI has {WHOLE_MNLI['train']:,} and {WHOLE_MNLI['validation']:,}."
-    if sum(sizes.values()) != WHOLE_MNLI["validation"]:
-        return told
-    return (f"{told} The pairs here are those of its matched validation split, of which one in five is kept for "
-            "validation. So the networks learn much less than is usual, and nearly every premise of the validation "
-            "split also stands in the training split, with another hypothesis.")
+    told += (f" MNLI has {WHOLE_MNLI['train']:,} training pairs and {WHOLE_MNLI['validation']:,} matched validation "
+             "pairs.")
+    if sum(sizes.values()) == WHOLE_MNLI["validation"]:
+        told += (" Only the latter are at hand here. Four in five of them serve for training, which is "
+                 f"{percent(sizes['train'] / WHOLE_MNLI['train'])} of what MNLI has for it. Nearly every validation "
+                 "pair shares its first sentence with a training pair, whose second sentence is another.")
+    return told
+
+
+def what_transformers_learn(tables):
+    """What each network has learnt at the last stage, in sentences: its training pairs, and others."""
+    told = []
+    for network, table in tables.items():
+        last = summaries.first_and_last(table)[-1]
+        trained, new, majority = (summaries.at(table, quantity, last)["mean"] for quantity in (
+            "train_accuracy", "validation_accuracy", "majority_accuracy"))
+        by_heart = trained > 1 - CLEAR and new < majority + CLEAR / 2
+        told.append(f"*{network[0].upper()}{network[1:]}*: after {last:,} steps {percent(trained)} of the training "
+                    f"pairs are classified correctly and {percent(new)} of new ones; the commonest class alone would "
+                    f"give {percent(majority)}."
+                    + (" So it learns its training pairs by heart, and nothing that helps with others: what it shows "
+                       "is to be compared with [permuted labels](fig04_permuted_labels.ipynb) too."
+                       if by_heart else ""))
+    return "\n\n".join(told)
 
 
 def accuracy_beside_the_majority(tables):
-    """A table of accuracies at the lowest validation loss and at the last stage."""
+    """A table of losses and accuracies at initialisation, at the lowest validation loss and at the last stage."""
     rows = []
     for name, table in tables.items():
-        for step in _stages(table)[1:]:
-            measured = [_mean(table, quantity, step, form) for quantity, form in (
-                ("train_loss", "{:.3g}".format), ("validation_loss", "{:.3g}".format), ("train_accuracy", percent),
-                ("validation_accuracy", percent), ("majority_accuracy", percent))]
-            rows.append([name, f"{step:,}", *measured])
+        losses = summaries.loss_curves(table, LOSSES).set_index(["quantity", "step"])
+        for step in _stages(table):
+            rows.append([name, f"{step:,}",
+                         *(interval(losses.loc[(quantity, step)], "{:.3f}".format) for quantity in LOSSES),
+                         *(_at(table, quantity, step, percent) for quantity in (
+                             "train_accuracy", "validation_accuracy", "majority_accuracy"))])
     return (as_table(["network", "steps", "training loss", "validation loss", "training accuracy",
                       "validation accuracy", "always the commonest class"], rows)
-            + "\n\nOf each network first the stage with the lowest mean validation loss, then the last. All are "
-            "measured in inference mode, those of training on a fixed set of training pairs.")
+            + "\n\nFor each network: before training, at the stage with the lowest mean validation loss, and at the "
+            "last stage. Means of losses are geometric. All is measured in inference mode, and on a fixed set of the "
+            "training pairs.")
 
 
 def with_and_without_the_head(tables):
@@ -65,14 +90,19 @@ def with_and_without_the_head(tables):
             shares = (percent(summaries.at(table, f"{part}_share", step)["mean"]) for part in ("head", "embedding"))
             rows.append([name, f"{step:,}", *cells, *shares])
     return (as_table(["network", "steps", *(f"{WORDS[summary]}, {kind}" for kind in ("cosine", "sign")
-                                            for summary in SUMMARIES), "share of the head", "share of the embeddings"],
+                                            for summary in SUMMARIES), "the head’s share", "the embeddings’ share"],
                      rows)
-            + "\n\nMeans over the runs, by all parameters / without the head. The shares are of the trace of the Gram "
-              "matrix, which is the sum of the squared norms of the gradients.")
+            + "\n\nMeans over the runs, from all parameters / without those of the head. The shares are of the squared "
+              "norms of the gradients, summed over the probe set.")
 
 
-def _mean(table, quantity, step, form):
+def _at(table, quantity, step, form=signed):
     return mean_of(summaries.at_seeds(table, quantity, step), form, QUANTITIES[quantity].range)
+
+
+def _listed(numbers):
+    *first, last = map(signed, numbers)
+    return f"{', '.join(first)} and {last}"
 
 
 def _stages(table):
