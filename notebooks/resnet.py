@@ -43,7 +43,7 @@ from stiffness_book.words import named
 parameters = page.start()
 found = {dataset: page.runs(runs, "network") for dataset, runs in figures.residual(**parameters).items()}
 tables = named({dataset: table for dataset, (table, _) in found.items()})
-networks = [residual, *varied, *compared]
+networks = [residual, *compared, *varied]
 verdict = claims.picture_holds_for_a_residual_network(tables, residual, compared[0])
 page.answer(texts.residual_in_a_sentence(tables, residual, compared[0], verdict), verdict)
 
