@@ -1,5 +1,7 @@
 """What figures and claims compute from the tidy tables: means over seeds with their 95 % intervals."""
 
+import warnings
+
 import numpy as np
 import pandas as pd
 from scipy.stats import kendalltau, norm, rankdata, t, ttest_ind
@@ -30,7 +32,9 @@ def difference_and_interval(a, b):
     difference = a.mean() - b.mean()
     if np.ptp(a) == np.ptp(b) == 0:
         return difference, difference, difference
-    return difference, *ttest_ind(a, b, equal_var=False).confidence_interval(LEVEL)
+    with warnings.catch_warnings():  # where the runs of one network are all alike, their variance is 0, as told
+        warnings.filterwarnings("ignore", "Precision loss", RuntimeWarning)
+        return difference, *ttest_ind(a, b, equal_var=False).confidence_interval(LEVEL)
 
 
 def over_seeds(table, by, *, bounds=(-np.inf, np.inf)):

@@ -1,5 +1,7 @@
 """What the pages read off the tables: means with intervals, words, and the rules of the verdicts."""
 
+import warnings
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -122,6 +124,10 @@ def test_difference_is_welchs():
     expected = stats.ttest_ind(a, b, equal_var=False).confidence_interval(0.95)
     assert (mean, low, high) == pytest.approx((7 / 3 - 0.25, expected.low, expected.high))
     assert summaries.difference_and_interval([1, 1], [1, 1]) == (0, 0, 0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        _, low, high = summaries.difference_and_interval([1, 1, 1], [0.5, 0.6, 0.7])
+    assert low < 0.4 < high
     assert np.isnan(summaries.difference_and_interval([1], [1, 2])[1:]).all()
     assert np.isnan(summaries.difference_and_interval([], [1, 2])).all()
 

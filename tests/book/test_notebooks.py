@@ -46,6 +46,7 @@ def test_every_code_cell_was_executed(source):
     outputs = [output for cell in cells for output in cell.outputs]
     assert outputs
     assert not [output for output in outputs if output.output_type == "error"]
+    assert not [output for output in outputs if output.get("name") == "stderr"]  # no warning among the figures
 
 
 @each_notebook

@@ -95,7 +95,7 @@ def picture(spec: dict) -> str:
     version = ".".join(VEGALITE_VERSION.split(".")[:2])
     svg = vl_convert.vegalite_to_svg(spec, vl_version=version, config={"aria": False})
     svg = re.sub(r'<g class="[^"]*_voronoi".*?</g>', "", svg, flags=re.DOTALL)
-    svg = re.sub(r'(<g class="mark-rect[^>]*>)((?:<path aria-hidden="true" d="[^"]*" fill="[^"]*"/>){400,})',
+    svg = re.sub(r'(<g class="mark-rect[^>]*>)((?:<path aria-hidden="true" d="[^"]*" fill="[^"]*"/>){200,})',
                  lambda cells: cells[1] + _by_colour(cells[2]), svg)
     return re.sub(r'<path[^>]* opacity="0"[^>]*/>', "", svg)
 

@@ -73,7 +73,7 @@ def class_accuracies(rows, steps, class_names, *, title):
     order = list(dict.fromkeys(means.sort_values("step")["moment"]))
     panels, told = [], []
     for name, own in means.groupby("order", sort=False):
-        panels.append(alt.Chart(own.drop(columns="order")).mark_rect().encode(
+        panels.append(alt.Chart(own.drop(columns=["order", "class_a"])).mark_rect().encode(
             alt.X("moment:O", sort=order, title="pass, and how much of it is over", axis=alt.Axis(
                 labelAngle=-90, labelOverlap=True)),
             alt.Y("name:N", sort=list(class_names), title=None, axis=alt.Axis(labelLimit=90)),
