@@ -185,6 +185,11 @@ def hidden_domains(table):
     return pd.concat(found, ignore_index=True) if found else pd.DataFrame(columns=columns)
 
 
+def order_with_depth(sizes):
+    """The rank correlation of depth and size by seed. sizes: of one network, with the columns seed, depth and value."""
+    return sizes.groupby("seed").apply(lambda run: rank_correlation(run["depth"], run["value"]), include_groups=False)
+
+
 def domains_at_lowest_loss(tables):
     """`hidden_domains` at the lowest training loss of each table, as {data set: table}; with the column dataset."""
     found = [hidden_domains(table[table["target_loss"] == table["target_loss"].min()]).assign(dataset=name)

@@ -32,6 +32,12 @@ def signed3(value):
     return signed(value, 3)
 
 
+def listed(parts):
+    """Texts in a row: a, b and c."""
+    *first, last = parts
+    return f"{', '.join(first)} and {last}" if first else last
+
+
 def percent(value):
     """A share as text: 82.4 %, which no line breaks."""
     return f"{100 * value:.1f}\N{NO-BREAK SPACE}%"

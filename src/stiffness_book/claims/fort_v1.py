@@ -16,6 +16,7 @@ from stiffness_book.summaries import (
     distance_curves,
     domain_sizes,
     onset,
+    order_with_depth,
     probe_error,
     probe_errors,
     rank_correlation,
@@ -211,8 +212,7 @@ def near_pairs_are_stiff(table):
             parts.append(Part.over(f"{words} ({dataset})", by_space[space], size=SMALL))
             told.append(f"{words} of {dataset} are least stiff by {space}")
         own = sizes[sizes["dataset"] == dataset]
-        order = own.groupby("seed").apply(lambda run: rank_correlation(run["depth"], run["value"]),
-                                          include_groups=False)
+        order = order_with_depth(own)
         parts.append(Part.over(f"deeper layers have smaller domains ({dataset})", order, expects="below", size=ORDERED))
     return parts, "; ".join(told)
 

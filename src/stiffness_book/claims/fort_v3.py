@@ -13,7 +13,7 @@ from stiffness_book.claims.fort_v1 import (
 )
 from stiffness_book.claims.parts import CLEAR, ORDERED, SMALL, Part, difference
 from stiffness_book.claims.registry import NotMeasured, claim
-from stiffness_book.summaries import hidden_domains, onset, rank_correlation
+from stiffness_book.summaries import hidden_domains, onset, order_with_depth
 from stiffness_book.table import REGIMES, SUMMARIES
 from stiffness_book.words import REGIME_WORDS, WORDS, percent
 
@@ -145,8 +145,7 @@ def picture_holds_for_a_residual_network(tables, network, other):
             continue
         smallest = pd.concat([values for loss in within for values in (
             within[loss], within[loss] - between[loss])], axis=1).min(axis=1)
-        depth = hidden_domains(own[own["target_loss"] == lowest]).groupby("seed").apply(
-            lambda run: rank_correlation(run["depth"], run["value"]), include_groups=False)
+        depth = order_with_depth(hidden_domains(own[own["target_loss"] == lowest]))
         parts += [
             Part.over(f"between classes it grows ({name})", between[lowest] - _by_seed(start, "between_classes_sign"),
                       bounds=(-2.0, 2.0)),

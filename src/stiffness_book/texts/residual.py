@@ -39,9 +39,7 @@ def sizes_by_depth(tables, networks):
             if own.empty:
                 continue
             medians = own.groupby("depth")["value"].median()
-            orders = [found.groupby("seed").apply(lambda run: summaries.rank_correlation(run["depth"], run["value"]),
-                                                  include_groups=False)
-                      for found in (own, before[before["network"] == network])]
+            orders = [summaries.order_with_depth(found) for found in (own, before[before["network"] == network])]
             first, last = (f"{value:.2f}" if np.isfinite(value) else "none" for value in medians.iloc[[0, -1]])
             rows.append([dataset, network, f"{len(medians)}", first, last, *(
                 mean_of(order, bounds=(-1, 1)) if order.notna().any() else "none" for order in orders),

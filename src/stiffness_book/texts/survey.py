@@ -8,7 +8,7 @@ from stiffness_book.claims.parts import CLEAR, outcomes
 from stiffness_book.sensitivity import survey
 from stiffness_book.sensitivity.ensemble import PREDICTORS
 from stiffness_book.texts.tables import as_table, mean_of
-from stiffness_book.words import factor, interval, percent, signed
+from stiffness_book.words import factor, interval, listed, percent, signed
 
 FACTOR_WORDS = {"labels": ("random labels", "true labels"), "batches": ("full batch", "mini-batches"),
                 "units": ("saturating units", "ReLU units"), "augmentation": ("not translated", "translated")}
@@ -54,8 +54,8 @@ def changes_with_the_stratum(networks, measure):
             (turned if all(clear) and every["mean"] * alike["mean"] < 0 else
              weaker if abs(alike["mean"]) < abs(every["mean"]) else []).append(name)
             told.append(f"from {signed(every['mean'])} to {signed(alike['mean'])} ({name})")
-    says = (f"It clearly turns round on {_and(turned)}: that is Simpson’s paradox" if turned else
-            f"It does not clearly turn round, but it is weaker on {_and(weaker)}" if weaker else
+    says = (f"It clearly turns round on {listed(turned)}: that is Simpson’s paradox" if turned else
+            f"It does not clearly turn round, but it is weaker on {listed(weaker)}" if weaker else
             "It does not clearly turn round")
     return told and (f"Among networks that are alike, the rank correlation of the {survey.MEASURES[measure]} with the "
                      f"gap goes {'; '.join(told)}. {says}.")
@@ -205,7 +205,7 @@ def which_predicts_better(networks):
             told[name] = f"{signed(norm['mean'])} and {signed(best['mean'])}"
     if not told:
         return ""
-    words = "; ".join(f"{word} on {_and(which)}" for word, which in clear.items())
+    words = "; ".join(f"{word} on {listed(which)}" for word, which in clear.items())
     return ("**Which tells more about generalisation, sensitivity to the input or stiffness?** "
             f"{words[0].upper()}{words[1:]}. Among networks that fit every one of their labels, which are not random, "
             "the rank correlations of the norm of the Jacobian and of the strongest of eight kinds of stiffness with "
@@ -238,7 +238,7 @@ def _areas(networks):
 
 def _each(by_data):
     """What holds on each data set: 0.88 (MNIST) and 0.81 (Fashion-MNIST)."""
-    return _and([f"{value} ({name})" for name, value in by_data.items()])
+    return listed([f"{value} ({name})" for name, value in by_data.items()])
 
 
 def _tau(found):
@@ -247,11 +247,6 @@ def _tau(found):
 
 def _range(values, form):
     return f"{form.format(values.min())} to {form.format(values.max())}" if len(values) else "–"
-
-
-def _and(parts):
-    *first, last = parts
-    return f"{', '.join(first)} and {last}" if first else last
 
 
 def cost_of_two_views(measured):

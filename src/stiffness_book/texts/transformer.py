@@ -4,7 +4,7 @@ from stiffness_book import summaries
 from stiffness_book.claims.parts import CLEAR
 from stiffness_book.table import QUANTITIES, SUMMARIES
 from stiffness_book.texts.tables import as_table, mean_of, yes_or_no
-from stiffness_book.words import WORDS, interval, percent, signed
+from stiffness_book.words import WORDS, interval, listed, percent, signed
 
 WHOLE_MNLI = {"train": 392_702, "validation": 9_815}  # the published pairs, of validation the matched ones
 LOSSES = ["train_loss", "validation_loss"]
@@ -17,9 +17,10 @@ def pattern_of_transformers(tables, name, verdict):
         *_, last = stages = _stages(table)
         within, between = ([summaries.at(table, quantity, step)["mean"] for step in stages]
                            for quantity in ("within_class_cosine", "between_classes_sign"))
+        inside, across = (listed(map(signed, values)) for values in (within, between))
         lowest = f", after {stages[1]:,} steps (lowest validation loss)" if len(stages) > 2 else ""
         told.append(f"*{network[0].upper()}{network[1:]}*, before training{lowest} and after {last:,} steps, stiffness "
-                    f"within classes is {_listed(within)} by cosine, and between classes {_listed(between)} by sign.")
+                    f"within classes is {inside} by cosine, and between classes {across} by sign.")
         if len(stages) > 2 and between[1] <= between[0] and between[2] >= between[1] + CLEAR:
             told.append("Between classes it grows only while the network over-fits.")
     return (f"**Does a transformer behave like the networks on images?** {yes_or_no(verdict)}. On {name}: "
@@ -98,11 +99,6 @@ def with_and_without_the_head(tables):
 
 def _at(table, quantity, step, form=signed):
     return mean_of(summaries.at_seeds(table, quantity, step), form, QUANTITIES[quantity].range)
-
-
-def _listed(numbers):
-    *first, last = map(signed, numbers)
-    return f"{', '.join(first)} and {last}"
 
 
 def _stages(table):
