@@ -221,6 +221,11 @@ def test_a_residual_network_beside_others():
     assert texts.networks_that_fell_short(made, list(runs), [0.1], runs).endswith("loss: fc-1, loss 0.1.")
 
 
+def test_changes_of_logarithms_as_percent():
+    assert [words.by_percent(np.log(value)) for value in (1.12, 0.3, 1.001, 0.999)] == [
+        f"{number}\N{NO-BREAK SPACE}%" for number in ("+12", "−70", "+0", "+0")]
+
+
 def test_images_against_seeds():
     made = pd.concat([probes(lambda *_: 0.5), table(lambda *_: matrix(0.5, 0.1)).assign(target_loss=np.nan)])
     made = made.astype({"probe_images": "Int32"})

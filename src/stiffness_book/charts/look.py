@@ -15,6 +15,7 @@ from stiffness.plots import SCALE
 STIFFNESS_SCALE = alt.Scale(**SCALE)
 CURVES = alt.Scale(scheme="tableau10")
 MARK = "#9467bd"  # a marked value or step; legible on white and on black
+CHOSEN = "#4c78a8"  # points that a choice holds, beside grey ones
 GREY = "#888888"  # reference lines, legend symbols, unknown cells; legible on white and on black
 FIRST_GRADIENT, SECOND_GRADIENT, STEP = "#1f77b4", "#d1660f", "#6b7280"  # the arrows of Figure 1
 

@@ -129,20 +129,25 @@ def at_equal_training_loss(tables):
 
 
 def distances_from_the_paper(distances):
-    """A table of how far each arithmetic's curves are from the paper's. distances: as from `rounding.distances`."""
-    rows = []
-    for arithmetic, words in rounding.WORDS.items():
-        own = distances[distances["arithmetic"] == arithmetic]
-        if len(own):
-            cells = [mean_of(own.loc[own["summary"] == summary, "value"], "{:.2f}".format) for summary in SUMMARIES]
-            rows.append([words, *cells])
-    both = distances.groupby("arithmetic")["value"].mean().sort_values()
-    nearest = ", ".join(f"{rounding.WORDS[name]} ({value:.2f})" for name, value in both.items())
-    return (f"The mean absolute difference between a run's curve and the paper's, over {distances['stages'].max()} of "
-            "the paper's stages: mean and interval over the runs. The paper's curve is one run on 30 images, so even "
-            "the right arithmetic would not give 0.\n\n"
-            + as_table(["arithmetic", "within classes", "between classes"], rows)
-            + f"\n\nOver both curves, from the nearest to the farthest: {nearest}.")
+    """A table of how far each arithmetic's curves are from the paper's, and which comes nearest.
+
+    distances: {training: as from `rounding.distances`}; those without a curve of the paper's are empty.
+    """
+    rows, nearest = [], {}
+    for training, found in distances.items():
+        for arithmetic, words in rounding.WORDS.items():
+            own = found[found["arithmetic"] == arithmetic]
+            if len(own):
+                cells = [mean_of(own.loc[own["summary"] == summary, "value"], "{:.2f}".format) for summary in SUMMARIES]
+                rows.append([training, words, f"{own['stages'].max()}", *cells])
+                nearest[f"{training}, {words}"] = own["value"].mean()
+    order = "; ".join(f"{name} ({value:.2f})" for name, value in sorted(nearest.items(), key=lambda item: item[1]))
+    return rows and (
+        "The mean absolute difference between a run's curve and the paper's, over the paper's stages: mean and "
+        "interval over the runs. The paper's curve is one run on few images, so even the right arithmetic would not "
+        "give 0.\n\n"
+        + as_table(["trained with", "arithmetic", "stages", "within classes", "between classes"], rows)
+        + f"\n\nOver both curves, from the nearest to the farthest: {order}.")
 
 
 def zero_gradients_by_class(zeros, images):
