@@ -94,6 +94,8 @@ def distances(found, paper):
     for (seed, arithmetic, summary), own in found[found["seen"] > 0].groupby(["seed", "arithmetic", "summary"]):
         own = own.sort_values("seen")
         theirs = paper[(paper["summary"] == summary) & paper["seen"].between(own["seen"].min(), own["seen"].max())]
+        if theirs.empty:
+            continue
         ours = np.interp(np.log(theirs["seen"]), np.log(own["seen"]), own["value"])
         rows.append({"seed": seed, "arithmetic": arithmetic, "summary": summary, "stages": len(theirs),
                      "value": float(np.abs(ours - theirs["value"]).mean())})
