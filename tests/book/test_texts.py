@@ -60,6 +60,11 @@ def test_losses_at_the_onset_of_over_fitting():
     assert texts.losses_at_the_onset("mnist", run(validation=(2, 0.9, 0.5))).endswith("So these runs do not over-fit.")
 
 
+def test_whether_one_class_helps_another():
+    for between, word in ((0.3, "yes"), (-0.3, "no, it harms them"), (-0.01, "no, it hardly changes them either way")):
+        assert f"By sign, {word}: on x, stiffness" in texts.help_between_classes("x", run(between=(0, 0, between)))
+
+
 def test_stiffness_from_the_onset_on():
     rows = cells(texts.stiffness_after_the_onset(run()))
     assert [row[0] for row in rows] == ["within classes, sign", "between classes, sign", "within classes, cosine",

@@ -44,7 +44,7 @@ def critical_length_shrinks(rates, training):
                       for name, values, expects in found if len(values)]
     if not parts:
         raise NotMeasured("no line through the pairs of one class falls to zero in the runs to be compared")
-    return parts, f"{missing} of {whole} lines do not fall to zero"
+    return parts, f"Lines that do not fall to zero: {missing} of {whole}"
 
 
 @claim("C6′", source="2019",

@@ -3,7 +3,7 @@
 from itertools import product
 
 from stiffness_book import blocks, summaries
-from stiffness_book.claims.parts import SMALL
+from stiffness_book.claims.parts import CLEAR, SMALL
 from stiffness_book.table import KINDS, STIFFNESS, SUMMARIES
 from stiffness_book.texts.tables import as_table
 from stiffness_book.words import WORDS, interval, percent, signed, signed3, small
@@ -79,7 +79,8 @@ def help_between_classes(dataset, table, *, cosine=True):
     """The finding in a sentence; cosine: and in a second one by cosine."""
     first, last = summaries.first_and_last(table)
     before, then = (summaries.at(table, "between_classes_sign", step) for step in (first, last))
-    word = "yes" if then["low"] > 0 else "no, it harms them" if then["high"] < 0 else "not clearly"
+    word = ("no, it hardly changes them either way" if -CLEAR < then["low"] and then["high"] < CLEAR else
+            "yes" if then["low"] > 0 else "no, it harms them" if then["high"] < 0 else "not clearly")
     by_cosine = interval(summaries.at(table, "between_classes_cosine", last), signed3)
     return (f"**Does learning one class help with the others?** By sign, {word}: on {dataset}, stiffness between "
             f"classes goes from {signed(before['mean'])} before training to {interval(then)} after {last:,} steps."
