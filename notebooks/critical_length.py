@@ -13,10 +13,12 @@
 # %% [markdown]
 # # The critical length: does it shrink?
 #
-# **What this page shows.** A step of learning on one image also changes the loss on other images of its class, and the
-# change is larger for images that look alike. How far does this help reach? The third version of the paper answers with
-# one number, the *dynamical critical length* ξ: the distance at which a straight line through the stiffness of all
-# pairs of one class reaches zero. It finds that ξ shrinks with the learning rate and with training (C9).
+# **What this page shows.** A step of training on one image also lowers the loss on other images of its class, and more
+# so if they look alike. *Stiffness* measures this: here it is the cosine of the angle between the loss gradients of the
+# two images. How far does it reach? The third version of the paper answers with one number, the *dynamical critical
+# length* ξ: the distance at which a straight line through the stiffness of all pairs of one class falls to zero. It
+# finds that ξ shrinks with the learning rate and with training; this is claim C9 of the
+# [scorecard](../book/scorecard.md).
 
 # %% tags=["parameters", "hide-input"] mystnb={"code_prompt_show": "Parameters", "code_prompt_hide": "Parameters"}
 beside: bool = True  # draw runs with the first version's settings too, beside those of the third
@@ -42,27 +44,27 @@ probe_size: int = 500  # validation examples whose pairs are measured
 import pandas as pd
 
 from stiffness_book import charts, claims, figures, lengths, page, texts
-from stiffness_book.words import NETWORK_WORDS
 
 parameters = page.start()
 parts = figures.critical_lengths(**parameters)
 found = {name: page.runs(runs, "dataset", "network", "learning_rate") for name, runs in parts.items()}
-rates, training = lengths.with_networks([pd.concat([found[f"{what}, v3"][0], found[f"{what}, photographs"][0]],
-                                                   ignore_index=True) for what in ("rates", "training")], NETWORK_WORDS)
+rates, training = (pd.concat([found[f"{what}, v3"][0], found[f"{what}, photographs"][0]], ignore_index=True)
+                   for what in ("rates", "training"))
+rates, training = lengths.with_networks(rates[rates["target_loss"].notna()], training[training["target_loss"].isna()])
 verdict = claims.critical_length_shrinks(rates, training)
 page.answer(texts.does_the_length_shrink(rates, training), verdict)
 
 # %% [markdown]
 # ## Against the learning rate
 #
-# The same network is trained with several learning rates and stopped at the same training losses. Points are geometric
-# means over the runs, by cosine and with distances in input space; bands are 95 % intervals. An open symbol means that
-# the line reaches zero only beyond the pairs that were measured, so that ξ is extrapolated.
+# The same network is trained with several learning rates and measured at the same training losses: the third version's
+# fully connected network, and a convolutional one, where a data set's name says so. Points are geometric means over the
+# runs, bands are 95 % intervals. An open symbol means that in at least half of the runs the line falls to zero only
+# beyond the pairs that were measured, so that ξ is extrapolated.
 
 # %% tags=["hide-input"]
 by_cosine = lengths.known(rates, "cosine")
-at_losses = by_cosine[by_cosine["target_loss"].notna()]
-page.show(charts.critical_lengths(at_losses[at_losses["space"] == "input"], "learning_rate", "target_loss",
+page.show(charts.critical_lengths(by_cosine[by_cosine["space"] == "input"], "learning_rate", "target_loss",
                                   title="Critical length in input space", label="training loss"), "Chart 1",
           "The critical length by cosine in input space against the learning rate, at equal training loss.")
 
@@ -75,18 +77,22 @@ page.say(texts.smallest_at(rates))
 # Take all pairs of probe images of one class. The distance of a pair is 1 minus the cosine of the angle between the two
 # images: 0 for the same direction, 1 for a right angle, 2 for opposite directions. Its stiffness is the cosine of the
 # angle between the two loss gradients. A straight line is fitted to stiffness against distance by least squares; ξ is
-# where it reaches zero ([equation](../book/theory.md)).
-#
+# where it falls to zero ([equation](../book/theory.md)).
+
+# %% tags=["hide-input"]
+page.say(texts.measured_pairs())
+
+# %% [markdown]
 # The window of distances in which the paper fits is not known, nor are its rates and losses. This page fits to all
-# pairs, and then varies the window. It uses the cosine first, because by sign nearly all pairs of one class have +1
-# ([why](../book/method.md)), and a line through a constant reaches zero nowhere. It uses input space first, because
-# there the distances are the same in all runs.
+# pairs, and then varies the window. It uses the cosine first: by sign nearly all pairs of one class have +1 in a fully
+# connected network ([why](../book/method.md#what-a-sign-within-a-class-can-be)), and a line through a constant falls to
+# zero nowhere. It uses input space first, because there the distances are the same in all runs.
 #
 # ## The line on the data
 #
 # Each point is a bin of distance, the larger the more pairs it has; the means are over the runs. Choose the runs, and
-# move the window in which the line is fitted. The circle is where the line reaches zero: filled within the measured
-# pairs, open beyond them.
+# move the window in which the line is fitted. The circle is where the line falls to zero: filled within the measured
+# pairs, open beyond them. Bins beyond the dashed line have too few pairs to count as measured.
 
 # %% tags=["hide-input"]
 page.show(charts.window_sliders(lengths.cases(rates), title=["Stiffness of pairs of one class", "against distance"]),
@@ -95,9 +101,9 @@ page.show(charts.window_sliders(lengths.cases(rates), title=["Stiffness of pairs
 # %% [markdown]
 # ## How much it hangs on the window
 #
-# Here the window of the fit ends at the distance on the horizontal axis, and begins at 0 or farther out, at the middle
-# learning rate and training loss of each data set. If stiffness fell along a straight line, all these curves would be
-# level.
+# In this chart a window of distances begins at 0 or farther out and ends at the distance on the horizontal axis. It is
+# drawn for one training loss and one learning rate of each data set, the middle ones (the lower of two). If stiffness
+# fell along a straight line, all curves would be level and lie on each other.
 
 # %% tags=["hide-input"]
 windows = lengths.windows(rates)
@@ -106,7 +112,9 @@ page.show(charts.critical_lengths(windows, "end", "start", title="Critical lengt
           "The critical length against the end of the window in which the line is fitted.")
 
 # %% [markdown]
-# Does the answer depend on the window? The changes of ξ, with 95 % intervals over the runs:
+# The table has the changes of ξ by window, with 95 % intervals over the runs. The halves are halves of the pairs;
+# *without the ends* leaves out the nearest tenth and the farthest. These lines are fitted to bins and not to single
+# pairs, so that the last digit can differ from other tables.
 
 # %% tags=["hide-input"]
 page.say(texts.lengths_by_window(rates, training))
@@ -114,9 +122,9 @@ page.say(texts.lengths_by_window(rates, training))
 # %% [markdown]
 # ## How certain a length is
 #
-# Here are three 95 % intervals of the same number: over the runs, by Student's t and by drawing the runs again
-# (bootstrap), and by drawing the bins of distance again, which tells how far the points scatter about the line. Single
-# pairs are not drawn again: they share images, and their interval would be too narrow.
+# The table has three 95 % intervals of one mean: Student's t over the runs, a bootstrap over the runs, and a bootstrap
+# over the bins of distance, which shows how far the points scatter about the line. Single pairs are not drawn again:
+# they share images, and their interval would be too narrow. These means are arithmetic ones.
 
 # %% tags=["hide-input"]
 page.say(texts.intervals_of_lengths(rates))
@@ -124,14 +132,15 @@ page.say(texts.intervals_of_lengths(rates))
 # %% [markdown]
 # ## Through training
 #
-# The runs of [Figure 3](fig03_class_stiffness_mnist.ipynb) and [Figure 5](fig05_class_stiffness_fashion.ipynb) with the
-# third version's network, and those of [Figure 6](fig06_class_stiffness_cifar10.ipynb), a convolutional network. There
-# is a line for each space in which distances are measured: the input, and the layers' representations.
+# This chart is drawn from the runs of [Figure 3](fig03_class_stiffness_mnist.ipynb) and
+# [Figure 5](fig05_class_stiffness_fashion.ipynb) with the third version's network, and from those of
+# [Figure 6](fig06_class_stiffness_cifar10.ipynb), whose convolutional network is larger than the one above. There is a
+# line for each space in which distances are measured: the input, and the representations in the layers.
 
 # %% tags=["hide-input"]
 through = lengths.known(training, "cosine")
-page.show(charts.critical_lengths(through[through["target_loss"].isna()], "step", "space",
-                                  title="Critical length through training", label="distances in"), "Chart 4",
+page.show(charts.critical_lengths(through, "step", "space", title="Critical length through training",
+                                  label="distances in"), "Chart 4",
           "The critical length by cosine through training, in input space and in the layers.")
 
 # %% tags=["hide-input"]
@@ -145,13 +154,9 @@ page.say(texts.along_training(training))
 # each data set:
 
 # %% tags=["hide-input"]
-page.show(charts.critical_lengths(lengths.at_middle_loss(at_losses), "learning_rate", "space",
+page.show(charts.critical_lengths(lengths.at_middle_loss(by_cosine), "learning_rate", "space",
                                   title="Critical length in each space", label="distances in"), "Chart 5",
           "The critical length against the learning rate, in input space and in the layers.")
-
-# %% [markdown]
-# The changes where the rate grows tenfold, at equal training loss, the share of lines that reach zero at all, and the
-# share of those that do so within the measured pairs:
 
 # %% tags=["hide-input"]
 page.say(texts.length_changes_by_space(rates))
@@ -163,8 +168,7 @@ page.say(texts.length_changes_by_space(rates))
 # have.
 
 # %% tags=["hide-input"]
-page.say(texts.how_often_there_is_a_length(**{"at equal loss": rates[rates["target_loss"].notna()],
-                                              "through training": training[training["target_loss"].isna()]}))
+page.say(texts.how_often_there_is_a_length(**{"at equal loss": rates, "through training": training}))
 
 # %% [markdown]
 # ## With the first version's settings
@@ -186,9 +190,10 @@ page.say(texts.lengths_that_exist(rates, training))
 page.found(verdict)
 
 # %% [markdown]
-# A critical length is a ratio: how stiff the nearest pairs are, divided by how fast stiffness falls with distance. It
-# can grow because near pairs become stiffer, or because far ones do not become less so. Where it lies beyond the
-# measured pairs, or beyond 2, it is no distance between images any more, but the ratio can still be compared.
+# A critical length is a ratio: the height of the line at distance 0, divided by how steeply it falls. While even the
+# farthest pairs are stiff, ξ grows when near and far pairs become more alike. A long ξ then means that stiffness hardly
+# depends on distance, and not that learning reaches farther. Beyond the measured pairs ξ is extrapolated, and beyond 2
+# no two images are so far apart, but the ratio can still be compared.
 #
 # ## The runs
 #

@@ -116,16 +116,14 @@ def per_decade(rows):
     return _by_seed(slopes)
 
 
-def beyond_the_least(rows):
-    """By how much ln length changes from the rate at which it is least on average to the highest rate, a value for each
-    seed, averaged over the losses. rows: as in `per_decade`"""
-    changes = {}
-    for loss, own in rows.dropna(subset="target_loss").groupby("target_loss"):
-        by_rate = np.log(own.pivot(index="seed", columns="learning_rate", values="value"))
-        if len(by_rate.columns) > 1 and by_rate.notna().any(axis=None):
-            change = by_rate.iloc[:, -1] - by_rate[by_rate.mean().idxmin()]
-            changes |= {(seed, loss): value for seed, value in change.dropna().items()}
-    return _by_seed(changes)
+def at_low_rates(rows):
+    """The rows from the lowest to the middle learning rate."""
+    return rows[rows["learning_rate"] <= middle(rows["learning_rate"])]
+
+
+def at_high_rates(rows):
+    """The rows from the middle learning rate to the highest."""
+    return rows[rows["learning_rate"] >= middle(rows["learning_rate"])]
 
 
 def through_training(rows):
@@ -216,14 +214,11 @@ def windows(rates):
     return pd.concat(found[1:] or found, ignore_index=True)
 
 
-def with_networks(tables, words):
-    """The tables, with the network's kind in the name of each data set that several kinds learn in any of them.
-    words: {kind: its name}."""
-    kinds = [table["network"].str.partition("-")[0] for table in tables]
-    whole = pd.concat([table[["dataset"]].assign(kind=kind) for table, kind in zip(tables, kinds)])
-    several = whole.groupby("dataset")["kind"].nunique() > 1
+def with_networks(*tables):
+    """The tables, with the network in the name of each data set that several networks learn in any of them."""
+    several = pd.concat(tables).groupby("dataset")["network"].nunique() > 1
     return [table.assign(dataset=table["dataset"].where(~table["dataset"].map(several), table["dataset"] + ", "
-                                                        + kind.map(words))) for table, kind in zip(tables, kinds)]
+                                                        + table["network"])) for table in tables]
 
 
 def _run(table):

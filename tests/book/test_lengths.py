@@ -100,12 +100,14 @@ def test_a_length_beyond_the_pairs_is_told_apart():
 def test_changes_of_lengths():
     known = lengths.known(runs(shrinking), "cosine")
     np.testing.assert_allclose(lengths.per_decade(known), -0.1 * np.log(10), atol=0.02)
-    np.testing.assert_allclose(lengths.beyond_the_least(known), 0)
+    low, high = lengths.at_low_rates(known), lengths.at_high_rates(known)
+    assert set(low["learning_rate"]) == {1e-4, 1e-3} and set(high["learning_rate"]) == {1e-3, 1e-2}
+    np.testing.assert_allclose(lengths.per_decade(high), -0.1 * np.log(10), atol=0.02)
     np.testing.assert_allclose(lengths.through_training(known), np.log(1 / 1.5))
     without = known[(known["learning_rate"] < 1e-2) | (known["seed"] > 0) | (known["target_loss"] != 0.1)]
     assert lengths.per_decade(without).index.tolist() == [1, 2]  # a seed without a rate at some loss is left out
     single = known[known["learning_rate"] == 1e-3]
-    assert lengths.per_decade(single).empty and lengths.beyond_the_least(single).empty
+    assert lengths.per_decade(single).empty and lengths.per_decade(lengths.at_low_rates(single)).empty
 
 
 def test_intervals_of_a_length():
@@ -121,11 +123,11 @@ def test_intervals_of_a_length():
     assert one["bins"][0] == pytest.approx(expected, rel=0.05) and np.isnan(one["seeds"][1])
 
 
-def test_networks_are_named_where_several_kinds_learn_a_data_set():
+def test_networks_are_named_where_several_learn_a_data_set():
     first = pd.DataFrame({"dataset": ["a", "b"], "network": ["fc-1", "fc-1"]})
     second = pd.DataFrame({"dataset": ["b"], "network": ["cnn-4"]})
-    named = lengths.with_networks([first, second], {"fc": "flat", "cnn": "local"})
-    assert [table["dataset"].tolist() for table in named] == [["a", "b, flat"], ["b, local"]]
+    named = lengths.with_networks(first, second)
+    assert [table["dataset"].tolist() for table in named] == [["a", "b, fc-1"], ["b, cnn-4"]]
 
 
 def test_the_pages_share_the_runs_of_others():
@@ -161,7 +163,7 @@ def test_the_charts_of_lengths():
     drawn = look.render(charts.window_sliders(cases, title="t").to_dict())
     assert "ξ = 1.49" in drawn["image/svg+xml"] and "beyond the measured pairs" in drawn["image/svg+xml"]
     flat = charts.critical_lengths(rates.assign(value=np.nan), "learning_rate", "target_loss", title="t")
-    assert "18 of 18 lines do not fall to zero" in look.render(flat.to_dict())["text/plain"].lower()
+    assert "lines that do not fall to zero: 18 of 18" in look.render(flat.to_dict())["text/plain"].lower()
     assert "no data" in look.render(charts.window_sliders({}, title="t").to_dict())["text/plain"]
 
 
@@ -176,20 +178,28 @@ def test_what_is_said_of_lengths():
     said = texts.does_the_length_shrink(table, table)
     assert "learning rate?** Yes: where the rate grows tenfold it changes by −20\N{NO-BREAK SPACE}% on a" in said
     assert "And with training?** Yes: " in said and "by −33\N{NO-BREAK SPACE}% on a" in said
+    assert "In 0 of 2 lines it falls at first" in said and "33.3\N{NO-BREAK SPACE}% of these lines" in said  # 9 of 27
     assert "in 0 of 2 lines" in texts.smallest_at(table) and "0.01 (a, loss 0.3)" in texts.smallest_at(table)
     rows = cells(texts.how_often_there_is_a_length(here=table))
     assert rows[0][:4] == ["a", "here", "sign", "27"] and rows[0][4] == "100.0\N{NO-BREAK SPACE}%"
     said = texts.lengths_that_exist(table, table)
-    assert "by cosine 54 of 54 lines reach zero, " in said
-    assert "of them within the measured pairs and 0 only beyond 2" in said
+    assert "by cosine 54 of 54 lines fall to zero, " in said
+    assert "of them within the measured pairs and 0 only beyond 2, the largest" in said
     rows = cells(texts.lengths_by_window(table, table))
     assert [row[1] for row in rows] == list(lengths.WINDOWS) and all("−33" in row[3] for row in rows)
+    assert "is the same in all windows; its size" in texts.lengths_by_window(table, table)
     rows = cells(texts.intervals_of_lengths(table))
     assert [row[2] for row in rows] == ["0.0001", "0.001", "0.01"] and " to " in rows[0][6]
-    assert cells(texts.along_training(table)) == [["a", "input", "1.50", "1.00", "1.00", "100", "100",
-                                                   "−33\N{NO-BREAK SPACE}%"]]
-    assert cells(texts.length_changes_by_space(table))[0][:2] == ["a", "input"]
-    assert "−33" in texts.lengths_with_other_settings(table, table)
+    stages = texts.along_training(table[table["target_loss"].isna()])
+    assert cells(stages) == [["a", "input", "−33\N{NO-BREAK SPACE}%", "1.50", "1.00", "1.00", "100"]]
+    assert "ξ grows in input space in 0 of 1 cases." in stages
+    growing = runs(lambda *of: 1 / shrinking(*of))
+    hidden = pd.concat([table, table.assign(space="layer 1"), growing.assign(space="logits")])
+    by_space = texts.length_changes_by_space(hidden)
+    assert [row[1] for row in cells(by_space)] == ["input", "layer 1", "logits"]
+    assert "in 0 of 1 cases, in hidden layers in 0 of 1 cases and in the logits in 1 of 1 cases." in by_space
+    assert "at least 20 pairs of one class each" in texts.measured_pairs()
+    assert "−33" in (said := texts.lengths_with_other_settings(table, table)) and "(rates 0.0001 to 0.01)" in said
     without = table[~table["quantity"].str.startswith("critical")]
     assert not texts.lengths_with_other_settings(without, without)
 

@@ -416,16 +416,16 @@ def test_c7_judges_different_classes_apart():
 def test_c9_sees_a_length_that_grows_again():
     turning = {1e-4: 1.5, 1e-3: 1.0, 1e-2: 1.3}
     parts = claims.critical_length_shrinks(*[lengths_at(lambda rate, _: turning[rate])] * 2).parts
-    again = next(part for part in parts if part.name == "does not grow again (a)")
-    assert again.mean == pytest.approx(np.log(1.3)) and again.outcome() == "fails"
-    slope = next(part for part in parts if part.name == "shrinks with the rate (a)")
-    assert slope.mean == pytest.approx(np.log(1.3 / 1.5) / 2)
+    low, high = (next(part for part in parts if part.name == f"shrinks at {where} rates (a)")
+                 for where in ("low", "high"))
+    assert low.mean == pytest.approx(np.log(1 / 1.5)) and low.outcome() == "holds"
+    assert high.mean == pytest.approx(np.log(1.3)) and high.outcome() == "reverse"
 
 
 def test_c9_is_not_judged_where_no_line_falls():
     assert claims.critical_length_shrinks(*[lengths_at(lambda *_: np.nan)] * 2).verdict == "not measured"
     made = lengths_at(lambda rate, stage: np.nan if rate == RATES[-1] else 1.0)
-    assert not any("the rate" in part.name for part in claims.critical_length_shrinks(made, made).parts)
+    assert not any("high rates" in part.name for part in claims.critical_length_shrinks(made, made).parts)
 
 
 def test_c13_is_not_judged_before_anything_is_learnt():

@@ -26,8 +26,9 @@ from stiffness_book.charts.parts import (
 from stiffness_book.charts.parts import interval as interval_field
 from stiffness_book.summaries import over_seeds
 
-OPEN = "open symbols: the line reaches zero beyond the measured pairs"
+OPEN = "open symbols: ξ lies beyond the measured pairs"
 AXES = {"learning_rate": "learning rate", "step": "step of training", "end": "end of the window"}
+TICKS = (0.2, 0.3, 0.5, 0.7, 1, 1.5, 2, 3, 5, 7)  # of an axis of lengths
 FIRST_STEPS = 10  # an axis of steps is linear up to about here, then logarithmic
 FARTHEST_SHOWN = 3  # of the axis on which a line is drawn to its crossing
 
@@ -36,15 +37,15 @@ def critical_lengths(rows, x, colour, *, title, label=None):
     """Critical lengths: a panel for each data set, against a column x, a line for each value of the column colour.
 
     rows: as from `lengths.known`, or `lengths.in_windows`, of one space unless the colour is the space. x: one of AXES.
-    Points are geometric means over the runs that have a length; they are open where the line reaches zero beyond the
-    measured pairs in at least half of these runs. label: what the colours are.
+    Points are geometric means over the runs that have a length; they are open where in at least half of these runs the
+    line reaches zero beyond the measured pairs. label: what the colours are.
     """
     what = f"Lines of the critical length against the {AXES[x]}"
     if rows.empty:
         return no_data(title, what)
     without = int(rows["value"].isna().sum())
     drawn, notes = drawable(rows, positive=True)
-    notes += [f"{without:,} of {len(rows):,} lines do not fall to zero, and have no length"] * bool(without)
+    notes += [f"lines that do not fall to zero: {without:,} of {len(rows):,}"] * bool(without)
     there = drawn.dropna(subset=["value"])
     if there.empty:
         return no_data(title, what, notes=notes)
@@ -57,12 +58,15 @@ def critical_lengths(rows, x, colour, *, title, label=None):
     # a very wide interval would flatten all others
     least, largest = means["mean"].min() / 1.5, means["mean"].max() * 1.5
     shown = to_digits(means).assign(bottom=means["low"].clip(least, largest), top=means["high"].clip(least, largest))
-    order = sorted(set(shown[colour]), reverse=colour == "target_loss") if shown[colour].dtype.kind in "fi" else list(
-        dict.fromkeys(rows[colour]))
+    order = sorted(set(rows[colour])) if colour == "start" else sorted(set(rows[colour]), reverse=True) if (
+        colour == "target_loss") else sorted(set(rows[colour]), key=lambda name: (name == "logits", name))
     names = {value: f"{value:g}" if isinstance(value, float | int) else str(value) for value in order}
     shown["line"] = shown[colour].map(names)
     scale, ticks = logarithmic(shown[["mean", "bottom", "top"]])
-    y = {"title": "critical length (1 − cosine)", "scale": scale,
+    low, high = scale["domain"]
+    if len(between := [tick for tick in TICKS if low <= tick <= high]) > len(ticks):
+        ticks = between
+    y = {"title": "critical length ξ (log scale)", "scale": scale,
          "axis": alt.Axis(grid=False, **ticks_at(ticks), format="~g", minExtent=EXTENT)}
     panels, told = [], []
     apart = colour == "target_loss"  # each data set has its own
@@ -142,7 +146,7 @@ def window_sliders(cases, *, title):
                                                            color=MARK, clip=True).encode(*at_end),
         fit.mark_text(align="left", baseline="bottom", fontWeight="bold", fontSize=14, x=8, y="height", dy=-24).encode(
             text="said:N"),
-        once().mark_text(text="dashed: the farthest pairs", color=GREY, align="left", baseline="bottom", x=8,
+        once().mark_text(text="dashed: the farthest measured pairs", color=GREY, align="left", baseline="bottom", x=8,
                          y="height", dy=-6),
     ).add_params(which, kind_switch("cosine"), start, end).properties(
         width="container", height=280, title=with_notes(title, notes), description=sentences(
@@ -165,7 +169,8 @@ def _panel(own, x, names, label, y):
         scale, axis = alt.Scale(nice=False, zero=False), alt.Axis(grid=False, tickCount=5)
     base = alt.Chart(own.drop(columns="dataset")).transform_calculate(**interval_field(".3~g")).encode(
         alt.X(f"{x}:Q", title=AXES[x], scale=scale, axis=axis),
-        alt.Color("line:N", title=label, sort=names, scale=CURVES, legend=alt.Legend(orient="bottom", **LINE_SYMBOL)))
+        alt.Color("line:N", title=label, sort=names, scale=CURVES, legend=alt.Legend(
+            orient="bottom", columns=3, **LINE_SYMBOL)))
     band = base.mark_area(opacity=0.2) if len(places) > 1 else base.mark_rule(strokeWidth=2)
     tooltip = [alt.Tooltip("line:N", title=label or " "), alt.Tooltip(f"{x}:Q", title=AXES[x], format="~g"),
                *mean_tooltip(".3~g"), alt.Tooltip("inside:N", title="within the measured pairs")]

@@ -66,6 +66,7 @@ from stiffness_book.texts.lengths import (
     lengths_by_window,
     lengths_that_exist,
     lengths_with_other_settings,
+    measured_pairs,
     smallest_at,
 )
 from stiffness_book.texts.networks import (
@@ -226,6 +227,7 @@ __all__ = [
     "losses_at_the_onset",
     "lowest_in_single_precision",
     "mean_intensity",
+    "measured_pairs",
     "mirrored",
     "mix_of_pairs",
     "negative_at_the_onset",

@@ -79,7 +79,7 @@ def help_between_classes(dataset, table, *, cosine=True):
     """The finding in a sentence; cosine: and in a second one by cosine."""
     first, last = summaries.first_and_last(table)
     before, then = (summaries.at(table, "between_classes_sign", step) for step in (first, last))
-    word = ("no, it hardly changes them either way" if -CLEAR < then["low"] and then["high"] < CLEAR else
+    word = ("no, it hardly changes them either way" if then["low"] > -CLEAR and then["high"] < CLEAR else
             "yes" if then["low"] > 0 else "no, it harms them" if then["high"] < 0 else "not clearly")
     by_cosine = interval(summaries.at(table, "between_classes_cosine", last), signed3)
     return (f"**Does learning one class help with the others?** By sign, {word}: on {dataset}, stiffness between "
