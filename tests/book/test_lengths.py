@@ -184,7 +184,7 @@ def test_what_is_said_of_lengths():
     assert rows[0][:4] == ["a", "here", "sign", "27"] and rows[0][4] == "100.0\N{NO-BREAK SPACE}%"
     said = texts.lengths_that_exist(table, table)
     assert "by cosine 54 of 54 lines fall to zero, " in said
-    assert "of them within the measured pairs and 0 only beyond 2, the largest" in said
+    assert "of them within the measured pairs, and 0 only beyond 2, the largest" in said
     rows = cells(texts.lengths_by_window(table, table))
     assert [row[1] for row in rows] == list(lengths.WINDOWS) and all("−33" in row[3] for row in rows)
     assert "is the same in all windows; its size" in texts.lengths_by_window(table, table)
