@@ -86,9 +86,10 @@ def _figure_2(dataset):
 
 def distances(found, paper):
     """How far each arithmetic's curve is from the paper's: the mean absolute difference over the paper's stages, by
-    seed, arithmetic and summary. found: as from `curves`, whose values are interpolated against the logarithm of the
-    images seen; paper: as from `published_curves`, whose stages before the first of these after initialisation, and
-    after the last, are left out.
+    seed, figure of the paper, arithmetic and summary.
+
+    found: as from `curves`, whose values are interpolated against the logarithm of the images seen; paper: as from
+    `published_curves`, whose stages before the first of these after initialisation, and after the last, are left out.
     """
     rows = []
     for (seed, arithmetic, summary), own in found[found["seen"] > 0].groupby(["seed", "arithmetic", "summary"]):
@@ -97,6 +98,6 @@ def distances(found, paper):
         if theirs.empty:
             continue
         ours = np.interp(np.log(theirs["seen"]), np.log(own["seen"]), own["value"])
-        rows.append({"seed": seed, "arithmetic": arithmetic, "summary": summary, "stages": len(theirs),
-                     "value": float(np.abs(ours - theirs["value"]).mean())})
-    return pd.DataFrame(rows, columns=["seed", "arithmetic", "summary", "stages", "value"])
+        rows.append({"seed": seed, "figure": theirs["figure"].iloc[0], "arithmetic": arithmetic, "summary": summary,
+                     "stages": len(theirs), "value": float(np.abs(ours - theirs["value"]).mean())})
+    return pd.DataFrame(rows, columns=["seed", "figure", "arithmetic", "summary", "stages", "value"])

@@ -49,7 +49,8 @@ def test_curves_count_each_image_with_itself():
 def test_distance_from_the_paper_is_the_mean_absolute_difference():
     found = rounding.curves(made(), IMAGES)
     paper = pd.DataFrame({"seen": [3200.0, 320_000.0, 1.0, 1e12] * 2, "value": [1.0, 0.5, 9.0, 9.0, 0.2, 0.2, 9.0, 9.0],
-                          "summary": ["within_class"] * 4 + ["between_classes"] * 4, "error": 0.0})
+                          "summary": ["within_class"] * 4 + ["between_classes"] * 4, "error": 0.0,
+                          "figure": 2})
     distances = rounding.distances(found, paper).groupby(["arithmetic", "summary"])["value"].mean()
     assert distances["exact", "within_class"] == pytest.approx(0.25)  # of two stages: the others are outside
     assert distances["float32", "within_class"] == pytest.approx(0.1)
@@ -81,7 +82,9 @@ def test_what_is_said_follows_the_runs():
     nearest = texts.distances_from_the_paper({"a": reverse, "b": distances, "c": rounding.distances(found, found[:0])})
     assert f"| a | exact | {stages} | 0.00 | 0.00 |" in nearest
     assert "| b | float32" in nearest and "| c |" not in nearest
-    assert "from the nearest to the farthest: a, exact (0.00); " in nearest
+    assert "from the nearest to the farthest: *Figure 2*: a, exact (0.00); " in nearest
+    both = texts.distances_from_the_paper({"a": distances, "b": distances.assign(figure=6)})
+    assert both.count("*Figure") == 2 and both.index("; a, exact") < both.index("*Figure 6*: b, ")
     assert not texts.distances_from_the_paper({"c": rounding.distances(found, found[:0])})
     assert "| float32, probabilities clipped at 1e-7 | 50.0" in texts.zero_gradients_by_class(
         rounding.zero_gradients(table, IMAGES), IMAGES)

@@ -361,15 +361,11 @@ def test_reading_and_drawing_do_not_import_tensorflow(stored):
 PUBLISHED = sorted((REPOSITORY / "results").glob("*.parquet"))
 
 
-# Computed in a clone that was clean but for a link to its environment, which git lists as a change: to be done again.
-BESIDE_A_LINK = ("dfb872c317e4", "f8916a13ba85", "be6229a405c9")
-
-
 @pytest.mark.parametrize("path", PUBLISHED, ids=lambda path: path.stem)
 def test_published_results_are_whole_and_from_a_clean_tree(path):
     table = store.load(path)
     assert path.stem == kinds.from_settings(table.attrs["settings"]).address
-    assert table.attrs["dirty"] is (path.stem.rpartition("-")[2] in BESIDE_A_LINK)
+    assert table.attrs["dirty"] is False
     assert table.attrs["commit"] != "unknown"
 
 

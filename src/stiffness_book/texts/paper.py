@@ -140,14 +140,16 @@ def distances_from_the_paper(distances):
             if len(own):
                 cells = [mean_of(own.loc[own["summary"] == summary, "value"], "{:.2f}".format) for summary in SUMMARIES]
                 rows.append([training, words, f"{own['stages'].max()}", *cells])
-                nearest[f"{training}, {words}"] = own["value"].mean()
-    order = "; ".join(f"{name} ({value:.2f})" for name, value in sorted(nearest.items(), key=lambda item: item[1]))
+                nearest.setdefault(own["figure"].iloc[0], {})[f"{training}, {words}"] = own["value"].mean()
+    order = " ".join(f"*Figure {figure}*: " + "; ".join(
+        f"{name} ({value:.2f})" for name, value in sorted(found.items(), key=lambda item: item[1])) + "."
+        for figure, found in nearest.items())
     return rows and (
         "The mean absolute difference between a run's curve and the paper's, over the paper's stages: mean and "
         "interval over the runs. The paper's curve is one run on few images, so even the right arithmetic would not "
         "give 0.\n\n"
         + as_table(["trained with", "arithmetic", "stages", "within classes", "between classes"], rows)
-        + f"\n\nOver both curves, from the nearest to the farthest: {order}.")
+        + f"\n\nOver both curves, from the nearest to the farthest: {order}")
 
 
 def zero_gradients_by_class(zeros, images):
