@@ -92,9 +92,10 @@ if dataset == published.DATA[7]:
 # %% [markdown]
 # ## What is measured
 #
-# If so, the [class stiffness matrix](../book/theory.md), with the classes of each super-class next to each other, has
-# blocks along its diagonal. The paper shows such blocks early in training, and its third version also shows two large
-# ones, of living and of non-living things (C5). It leaves open when the blocks appear and when they fade (C15).
+# If classes of one super-class help each other more, the [class stiffness matrix](../book/theory.md), with these
+# classes next to each other, has blocks along its diagonal. The paper shows such blocks early in training, and its
+# third version also shows two large ones, of living and of non-living things (C5). It leaves open when the blocks
+# appear and when they fade (C15).
 
 # %% [markdown]
 # ## Blocks through training

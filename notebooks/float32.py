@@ -113,8 +113,9 @@ page.say(texts.at_equal_training_loss(tables))
 # ## White rows and matrices that are not symmetric
 #
 # The last matrix of the paper's Figure 3 has a row and a column of zeros, and is not symmetric. In which arithmetic can
-# that happen? First the share of gradients that are exactly zero, by class, at the last stage; then how far the
-# matrices are from symmetric there.
+# that happen? First comes the share of images, by class, whose pair with itself has the sign 0 at the last stage,
+# because the gradient is zero or because the change of the loss rounds to zero. Then comes how far the matrices are
+# from symmetric there.
 
 # %% tags=["hide-input"]
 images = rounding.most_images(table)

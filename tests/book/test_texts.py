@@ -61,7 +61,8 @@ def test_losses_at_the_onset_of_over_fitting():
 
 
 def test_whether_one_class_helps_another():
-    for between, word in ((0.3, "yes"), (-0.3, "no, it harms them"), (-0.01, "no, it hardly changes them either way")):
+    for between, word in ((0.3, "yes"), (-0.3, "no, it harms them"),
+                          (-0.01, "no, it harms them about as often as it helps")):
         assert f"By sign, {word}: on x, stiffness" in texts.help_between_classes("x", run(between=(0, 0, between)))
 
 

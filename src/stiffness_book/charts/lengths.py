@@ -74,7 +74,7 @@ def critical_lengths(rows, x, colour, *, title, label=None):
         own = shown[shown["dataset"] == dataset]
         lines = [name for name in names.values() if not apart or name in set(own["line"])]
         panels.append(_panel(own, x, lines, label, y).properties(
-            width=PANEL, height=240, title=alt.Title(dataset, fontSize=13)))
+            width=PANEL - 20 * (x == "step"), height=240, title=alt.Title(dataset, fontSize=13)))
         told += [f"{dataset}, {label or colour} {name}: from {or_unknown(line['mean'].iloc[0], '.2f')} to "
                  f"{or_unknown(line['mean'].iloc[-1], '.2f')}."
                  for name, line in own.sort_values(x).groupby("line", sort=False)]
