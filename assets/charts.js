@@ -134,7 +134,9 @@
       }
       if (spec.concat) {
         if (narrow.labels === false) { // no room for them: pointing at a cell tells its classes
-          for (const { encoding } of spec.concat) encoding.x.axis.labels = encoding.y.axis.labels = false;
+          for (const { encoding } of spec.concat) {
+            for (const axis of [encoding.x.axis, encoding.y.axis].filter(Boolean)) axis.labels = false;
+          }
         }
         if (narrow.order) { // pairs of panels: the second of each needs no axis of its own
           spec.concat = narrow.order.map(place => spec.concat[place]);
