@@ -19,8 +19,9 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
-from stiffness_book import kinds, store, sweep
+from stiffness_book import figures, kinds, store, sweep
 from stiffness_book.experiment import Experiment
+from stiffness_book.publish.refresh import sources
 from stiffness_book.table import COLUMNS
 
 EXPERIMENT = Experiment(dataset="digits", network="fc-16", probe_size=30, train_size=200, stages=(0, 5))
@@ -369,5 +370,6 @@ def test_published_results_are_whole_and_from_a_clean_tree(path):
     assert table.attrs["commit"] != "unknown"
 
 
-def test_there_are_published_results():
-    assert PUBLISHED
+def test_the_published_results_are_those_that_pages_draw():
+    drawn = {run.address for source in sources() for run in figures.experiments_of(source)}
+    assert drawn and {path.stem for path in PUBLISHED} == drawn
