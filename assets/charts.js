@@ -120,9 +120,12 @@
     const [spec, options] = JSON.parse(script.textContent);
     const { stages, narrow, embedOptions } = spec.usermeta ?? {};
     const onCanvas = embedOptions?.renderer === "canvas";
-    if (spec.hconcat && target.clientWidth < NARROW) { // side by side becomes one below the other
-      spec.vconcat = spec.hconcat;
-      delete spec.hconcat;
+    if (target.clientWidth < NARROW) { // side by side becomes one below the other
+      if (spec.hconcat) {
+        spec.vconcat = spec.hconcat;
+        delete spec.hconcat;
+      }
+      if (spec.concat) spec.columns = narrow?.columns ?? 1;
     }
     if (narrow && target.clientWidth < NARROW) {
       for (const panel of spec.concat ?? [spec]) {
@@ -130,9 +133,10 @@
         if (narrow.width) panel.width = narrow.width;
       }
       if (spec.concat) {
-        spec.columns = narrow.columns;
         if (narrow.labels === false) { // no room for them: pointing at a cell tells its classes
-          for (const { encoding } of spec.concat) encoding.x.axis.labels = encoding.y.axis.labels = false;
+          for (const { encoding } of spec.concat) {
+            for (const axis of [encoding.x.axis, encoding.y.axis].filter(Boolean)) axis.labels = false;
+          }
         }
         if (narrow.order) { // pairs of panels: the second of each needs no axis of its own
           spec.concat = narrow.order.map(place => spec.concat[place]);

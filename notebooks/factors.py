@@ -30,12 +30,12 @@ points: int = 500  # test images at which the Jacobian is taken
 seeds: int = 1  # networks of each kind, with seeds 0, 1, ...: initialisation, order of the data
 
 # %% tags=["hide-input"]
-from stiffness_book import charts, claims, figures, page, store, texts
+from stiffness_book import charts, claims, figures, page, texts
 from stiffness_book.sensitivity import survey
 
 parameters = page.start()
 runs = figures.ensembles(**parameters)
-networks = survey.networks(runs)
+networks, provenance = survey.networks(runs)
 verdict = claims.factors_change_the_norm(networks)
 page.answer(texts.factors_and_norm(networks, verdict), verdict)
 page.say(texts.factors_by_data(verdict))
@@ -87,4 +87,4 @@ page.found(verdict)
 # networks of one shape at once.
 
 # %% tags=["hide-input"]
-page.summary(store.provenance(runs))
+page.summary(provenance)

@@ -19,15 +19,16 @@
 
 # %% tags=["parameters", "hide-input"] mystnb={"code_prompt_show": "Parameters", "code_prompt_hide": "Parameters"}
 dataset: str = "cifar100"  # or digits, which needs no download, with super_classes and living
-network: str = "cnn-32-64-128-256"  # 3x3 convolutions, their channels, each pooled; v1's. v3's: cnn-16-32-32
+network: str = None  # 3x3 convolutions, their channels, each pooled, cnn-32-64-128-256; None: the first version's
 optimizer: str = "adam"  # adam or sgd
 learning_rate: float = 0.001  # constant throughout training
 batch_size: int = 32  # examples in a step
-seeds: int = 3  # runs, with seeds 0, 1, ...: initialisation, order of the data
+seeds: int = 5  # runs, with seeds 0, 1, ...: initialisation, order of the data
 train_size: int = None  # training examples, class-balanced; None is all of them
 unit_length: bool = False  # scale each input to length 1, as v3 does
 probe_size: int = 3000  # validation examples whose pairs are measured
-stages: list = [0, 100, 300, 1000, 2000, 4000, 9000]  # steps at which to measure
+nested_probes: list = None  # smaller probe sets, each within the one before; None: of 1,000 and 300, the paper's
+stages: list = None  # steps at which to measure; None: 0, 100, 300, 1000, 2000, 4000 and 9000
 shown_stage: int = 1000  # the stage that is shown first
 super_classes: list = None  # the super-class of each class; None is the data set's own
 living: list = None  # the super-classes on one side of the coarsest division; None is CIFAR-100's living ones
@@ -37,7 +38,9 @@ from stiffness_book import blocks, charts, claims, figures, page, published, tex
 from stiffness_book.words import name_of
 
 parameters = page.start()
-table, provenance = page.runs(figures.fig07(**parameters))
+experiments = figures.super_classes(**parameters)
+network, stages = experiments[0].network, experiments[0].stages
+table, provenance = page.runs(experiments)
 class_names = provenance["class_names"][0]
 super_classes = super_classes or provenance["super_classes"][0]
 living = living or blocks.LIVING
@@ -89,9 +92,10 @@ if dataset == published.DATA[7]:
 # %% [markdown]
 # ## What is measured
 #
-# If so, the [class stiffness matrix](../book/theory.md), with the classes of each super-class next to each other, has
-# blocks along its diagonal. The paper shows such blocks early in training, and its third version also shows two large
-# ones, of living and of non-living things (C5). It leaves open when the blocks appear and when they fade (C15).
+# If classes of one super-class help each other more, the [class stiffness matrix](../book/theory.md), with these
+# classes next to each other, has blocks along its diagonal. The paper shows such blocks early in training, and its
+# third version also shows two large ones, of living and of non-living things (C5). It leaves open when the blocks
+# appear and when they fade (C15).
 
 # %% [markdown]
 # ## Blocks through training

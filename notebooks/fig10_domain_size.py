@@ -75,8 +75,8 @@ page.say(texts.beyond_the_pairs(table, sizes))
 # first uses the *stiff domain*: the distance at which the sign stiffness of all pairs first falls to zero, in input
 # space and in each layer's representation. It claims that stiff domains grow with the learning rate (C8a, C8b). The
 # third uses the *critical length* ξ: the distance at which a straight line through the pairs of one class reaches zero.
-# It claims that ξ shrinks (C9), which this page does not judge. Both are drawn here, from the same runs. The [theory
-# page](../book/theory.md) has the equations.
+# It claims that ξ shrinks (C9), which [a page of its own](critical_length.ipynb) judges. Both are drawn here, from the
+# same runs. The [theory page](../book/theory.md) has the equations.
 
 # %% [markdown]
 # ## In the layers' representations

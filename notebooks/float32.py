@@ -18,8 +18,8 @@
 # for as long, and its stiffness is computed from the same weights in several arithmetics, beside the paper's curve.
 
 # %% tags=["parameters", "hide-input"] mystnb={"code_prompt_show": "Parameters", "code_prompt_hide": "Parameters"}
-compared: list = ["all images", "few images"]  # trainings: these, and unit length, as in `stiffness_book.versions`
-dataset: str = "mnist"  # mnist, fashion_mnist, or digits, which needs no download
+compared: list = ["all images", "few images", "images of unit length", "a convolutional network"]  # as in `versions`
+dataset: str = "mnist"  # mnist, fashion_mnist, or digits, which needs no download; the last way has CIFAR-10
 network: str = None  # fully connected, widths of the hidden layers, fc-500-300-100; None: the first version's
 optimizer: str = "adam"  # adam or sgd
 learning_rate: float = 0.001  # constant throughout training
@@ -43,9 +43,12 @@ trainings = figures.rounding(**parameters)
 found = {name: page.runs(experiments) for name, experiments in trainings.items()}
 tables = {name: table for name, (table, _) in found.items()}
 first, table = next(iter(tables.items()))
-curves = rounding.curves(table, probe_images)
-distances = rounding.distances(curves)
-page.answer(texts.over_fitting_or_rounding(curves, name_of(dataset)))
+curves, papers = {}, {}
+for name, (run, *_) in trainings.items():  # the paper's curves are of all images
+    papers[name] = rounding.published_curves(name_of(run.dataset) if run.train_size is None else "")
+    images = probe_images if run.dataset == dataset else rounding.most_images(tables[name])
+    curves[name] = rounding.curves(tables[name], images)
+page.answer(texts.over_fitting_or_rounding(curves[first], name_of(dataset)))
 
 # %% [markdown]
 # ## Four ways to compute one sign
@@ -62,7 +65,7 @@ page.answer(texts.over_fitting_or_rounding(curves, name_of(dataset)))
 
 # %% tags=["hide-input"]
 chart = (f"Chart {number}" for number in range(1, 9))
-page.show(charts.arithmetic_evolution(curves, rounding.published_curves(name_of(dataset)), rounding.WORDS,
+page.show(charts.arithmetic_evolution(curves[first], papers[first], rounding.WORDS,
                                       title=["Sign stiffness through training", name_of(dataset)]), next(chart),
           "Sign stiffness by four ways from the same weights, and the paper's Figure 2.")
 
@@ -72,9 +75,20 @@ page.show(charts.arithmetic_evolution(curves, rounding.published_curves(name_of(
 # the beginning, where much happens.
 #
 # ## Which comes nearest to the paper?
+#
+# The paper's section 3.1 says that its inputs have unit variance, its section 2.3 that they have unit length, which
+# makes a network less sure of its answers. Both were trained; the convolutional network is that of its Figure 6.
 
 # %% tags=["hide-input"]
-page.say(texts.distances_from_the_paper(distances))
+page.say(texts.distances_from_the_paper({name: rounding.distances(found, papers[name])
+                                         for name, found in curves.items()}))
+
+# %% tags=["hide-input"]
+for name in list(curves)[1:]:
+    data = name_of(trainings[name][0].dataset)
+    page.show(charts.arithmetic_evolution(curves[name], papers[name], rounding.WORDS,
+                                          title=["Sign stiffness through training", f"{data}, {name}"]), next(chart),
+              f"Sign stiffness through training by the same ways: {data}, {name}.")
 
 # %% [markdown]
 # ## The losses
@@ -95,19 +109,13 @@ page.show(charts.loss_evolution(table[table["target_loss"].isna()], title=["Loss
 # %% tags=["hide-input"]
 page.say(texts.at_equal_training_loss(tables))
 
-# %% tags=["hide-input"]
-for name, other in list(tables.items())[1:]:
-    page.show(charts.arithmetic_evolution(rounding.curves(other, probe_images), rounding.published_curves(""),
-                                          rounding.WORDS, title=["Sign stiffness through training",
-                                                                 f"{name_of(dataset)}, {name}"]), next(chart),
-              f"Sign stiffness by four ways, of networks trained with {name}.")
-
 # %% [markdown]
 # ## White rows and matrices that are not symmetric
 #
 # The last matrix of the paper's Figure 3 has a row and a column of zeros, and is not symmetric. In which arithmetic can
-# that happen? First the share of gradients that are exactly zero, by class, at the last stage; then how far the
-# matrices are from symmetric there.
+# that happen? First comes the share of images, by class, whose pair with itself has the sign 0 at the last stage,
+# because the gradient is zero or because the change of the loss rounds to zero. Then comes how far the matrices are
+# from symmetric there.
 
 # %% tags=["hide-input"]
 images = rounding.most_images(table)

@@ -21,8 +21,7 @@
 # %% tags=["parameters", "hide-input"] mystnb={"code_prompt_show": "Parameters", "code_prompt_hide": "Parameters"}
 data_sets: dict = {  # for each: number of runs (seeds 0, 1, ...), probe images, and network and steps or a figure's
     "mnist": {"like": "class stiffness", "seeds": 5, "probe_size": 500},  # the runs of Figure 3
-    "cifar100": {"network": "cnn-32-64-128-256", "seeds": 3, "probe_size": 3000,
-                 "stages": [0, 100, 300, 1000, 2000, 4000, 9000]},
+    "cifar100": {"like": "super-classes", "seeds": 5, "probe_size": 3000},  # the runs of Figure 7
 }
 
 # %% tags=["hide-input"]

@@ -19,8 +19,10 @@
 
 # %% tags=["parameters", "hide-input"] mystnb={"code_prompt_show": "Parameters", "code_prompt_hide": "Parameters"}
 datasets: list = ["mnist", "fashion_mnist"]  # or digits, which needs no download
+convolutional_dataset: str = "cifar10"  # of the first version's convolutional network; None leaves it out
 permuted_dataset: str = "mnist"  # of the runs whose training labels are permuted
 network: str = None  # fully connected, widths of the hidden layers, fc-500-300-100; None: the first version's
+convolutional_network: str = None  # 3x3 convolutions, their channels, cnn-32-64-128-256; None: the first version's
 optimizer: str = "adam"  # adam or sgd
 learning_rate: float = 0.001  # constant throughout training
 batch_size: int = 32  # examples in a step
@@ -85,7 +87,8 @@ page.found(verdict)
 #
 # The settings are under *Parameters*, near the top. The runs are those of
 # [Figures 2](fig02_overfitting.ipynb), [3](fig03_class_stiffness_mnist.ipynb),
-# [4](fig04_permuted_labels.ipynb) and [5](fig05_class_stiffness_fashion.ipynb).
+# [4](fig04_permuted_labels.ipynb), [5](fig05_class_stiffness_fashion.ipynb) and
+# [6](fig06_class_stiffness_cifar10.ipynb).
 
 # %% tags=["hide-input"]
 for _, provenance in found.values():

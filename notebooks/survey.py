@@ -34,7 +34,7 @@ from stiffness_book.sensitivity import survey
 
 parameters = page.start()
 runs = figures.ensembles(**parameters)
-networks = survey.networks(runs)
+networks, provenance = survey.networks(runs)
 right = survey.right(networks)
 verdict, size_verdict = claims.norm_correlates_with_gap(networks), claims.larger_networks_are_better(networks)
 page.answer(texts.norm_and_gap(networks, verdict), verdict, size_verdict)
@@ -128,4 +128,4 @@ page.say(texts.speed_of_ensembles(json.loads(
     (store.REPOSITORY / "benchmarks" / "ensembles.json").read_text(encoding="utf-8"))))
 
 # %% tags=["hide-input"]
-page.summary(store.provenance(runs))
+page.summary(provenance)

@@ -35,7 +35,7 @@ from stiffness_book.sensitivity import survey
 
 parameters = page.start()
 runs = figures.ensembles(**parameters)
-networks = survey.networks(runs)
+networks, provenance = survey.networks(runs)
 right = survey.right(networks)
 page.say(texts.which_predicts_better(networks))
 
@@ -98,4 +98,4 @@ page.say(texts.cost_of_two_views(measured))
 # networks of one shape at once.
 
 # %% tags=["hide-input"]
-page.summary(store.provenance(runs))
+page.summary(provenance)

@@ -92,6 +92,7 @@ def summary(provenance):
         "network": each("network"),
         "training": f"{each('optimizer')}, learning rate {each('learning_rate')}, "
                     f"batches of {each('batch_size').replace('None', 'all examples')}",
+        **({"inputs": "each scaled to length 1"} if first["settings"].get("unit_length") else {}),
         "examples": "; ".join(f"{dataset}: {numbers}" for dataset, numbers in sizes.items()),
         **({"probe set": f"{first['settings']['probe_size']:,} validation examples, whose pairs are measured"}
            if "probe_size" in first["settings"] else {}),

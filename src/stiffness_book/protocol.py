@@ -48,7 +48,7 @@ def protocol(number, provenance, *, rates=None, losses=None):
         ["probe images", _published_probe(number), f"{own['probe_size']:,}{nested}", "a smaller statistical error"],
         ["pairs of an image with itself", "counted (inferred)",
          "counted beside the paper's numbers, left out elsewhere" if nested else "left out",
-         "their sign is always +1, so they say nothing"],
+         "without rounding their sign is always +1, so they say nothing"],
         ["sign of a pair", "from losses in the framework's arithmetic; how is not stated", "without rounding",
          "[rounding decides signs late in training](float32.ipynb)"],
         ["runs", "not stated; one where a matrix is shown", f"{len({one['seed'] for one in settings})}",

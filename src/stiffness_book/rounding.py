@@ -1,4 +1,4 @@
-"""Sign stiffness of one network in different arithmetics, beside the curve of the paper's Figure 2."""
+"""Sign stiffness of one network in different arithmetics, beside the paper's Figure 2 or 6."""
 
 import numpy as np
 import pandas as pd
@@ -56,11 +56,17 @@ def zero_gradients(table, images):
 
 
 def published_curves(dataset):
-    """Figure 2's curves: seen, summary, value, error. Empty for another data set than the figure's."""
+    """The paper's stiffness through training: figure, seen, summary, value, error. Figure 2's curves, or the means of
+    Figure 6's matrices after initialisation; empty for another data set than theirs."""
+    if dataset == name_of(published.DATA[6]):
+        return pd.DataFrame([{"figure": 6, "seen": seen, "summary": summary, "value": of(C),
+                              "error": published.MATRIX_ERROR}
+                             for summary, of in (("between_classes", between_classes), ("within_class", within_class))
+                             for seen, C in sorted(published.matrices(6).items()) if seen])
     rows = _figure_2(dataset)
     names = {"same class": "within_class", "different class": "between_classes"}
     rows = rows[rows["series"].isin(names)]
-    return pd.DataFrame({"seen": rows["x"], "summary": rows["series"].map(names), "value": rows["y"],
+    return pd.DataFrame({"figure": 2, "seen": rows["x"], "summary": rows["series"].map(names), "value": rows["y"],
                          "error": rows["error"]}).sort_values(["summary", "seen"], ignore_index=True)
 
 
@@ -78,16 +84,20 @@ def _figure_2(dataset):
     return rows if dataset == name_of(published.DATA[2]) else rows[:0]
 
 
-def distances(found):
+def distances(found, paper):
     """How far each arithmetic's curve is from the paper's: the mean absolute difference over the paper's stages, by
-    seed, arithmetic and summary. found: as from `curves`, whose values are interpolated against the logarithm of the
-    images seen; the paper's stages before the first of these after initialisation, and after the last, are left out.
+    seed, figure of the paper, arithmetic and summary.
+
+    found: as from `curves`, whose values are interpolated against the logarithm of the images seen; paper: as from
+    `published_curves`, whose stages before the first of these after initialisation, and after the last, are left out.
     """
-    paper, rows = published_curves(name_of(published.DATA[2])), []
+    rows = []
     for (seed, arithmetic, summary), own in found[found["seen"] > 0].groupby(["seed", "arithmetic", "summary"]):
         own = own.sort_values("seen")
         theirs = paper[(paper["summary"] == summary) & paper["seen"].between(own["seen"].min(), own["seen"].max())]
+        if theirs.empty:
+            continue
         ours = np.interp(np.log(theirs["seen"]), np.log(own["seen"]), own["value"])
-        rows.append({"seed": seed, "arithmetic": arithmetic, "summary": summary, "stages": len(theirs),
-                     "value": float(np.abs(ours - theirs["value"]).mean())})
-    return pd.DataFrame(rows)
+        rows.append({"seed": seed, "figure": theirs["figure"].iloc[0], "arithmetic": arithmetic, "summary": summary,
+                     "stages": len(theirs), "value": float(np.abs(ours - theirs["value"]).mean())})
+    return pd.DataFrame(rows, columns=["seed", "figure", "arithmetic", "summary", "stages", "value"])

@@ -55,11 +55,6 @@ def path_of(experiment):
     return f"{location()}/{experiment.address}.parquet"
 
 
-def provenance(experiments):
-    """A row of provenance for each stored experiment."""
-    return pd.DataFrame([load(path_of(e), e).attrs for e in experiments])
-
-
 def stored(experiment):
     """The stored table, or None where there is none to trust.
 

@@ -16,6 +16,11 @@ _FIRST = {"network": CONNECTED["v1"], "nested_probes": (150, 30), "also": ("regi
 _STEADY = {"network": CONNECTED["v3"], "stages": (0, 10, 30, 100, 300, 1000, 3000, 6000, 10000, 20000, 40000)}
 _LONG = {**_FIRST, "stages": (0, 25, 50, 100, 150, 200, 300, *PASSES), "stage_losses": LAST_LOSSES, "check_every": 500,
          "max_steps": PASSES[-1], "arithmetics": ARITHMETICS}
+_LONG_CONVOLUTIONAL = {  # on CIFAR-10, to 1.58 million images
+    **_FIRST, "network": CONVOLUTIONAL["v1"],
+    "stages": (0, 50, 100, 200, 500, 1000, 2000, 4000, 7000, 10_000, 15_000, 21_000, 30_000, 40_000, 49_500),
+    "stage_losses": LAST_LOSSES, "check_every": 500, "max_steps": 49_500,
+    "arithmetics": ("float32", "clipped", "step_1e-3")}
 
 _FIRST_RATES = {**_FIRST, "also": ("regimes", "gram", "l1", "l2"), "stages": (0, 1825, 9125), "check_every": 25,
                 "max_steps": 250_000,
@@ -36,8 +41,12 @@ VERSIONS = {
         "v3": _STEADY,
     },
     "convolutional": {  # Figure 6
-        "v1": {"network": CONVOLUTIONAL["v1"], "stages": (0, 10, 30, 100, 300, 1000, 3000, 6000, 10000),
-               "stage_losses": (1.5, 1.25, 1.0)},
+        "v1": _LONG_CONVOLUTIONAL,
+        "v3": {"network": CONVOLUTIONAL["v3"], "stages": (0, 10, 30, 100, 300, 1000, 3000, 6000, 10000)},
+    },
+    "super-classes": {  # Figure 7
+        "v1": {"network": CONVOLUTIONAL["v1"], "nested_probes": (1000, 300), "also": ("gram",),
+               "arithmetics": ("float32",), "stages": (0, 100, 300, 1000, 2000, 4000, 9000)},
     },
     "distance": {  # Figure 9. The first version tells neither the rate nor the loss: those of its Figures 2 and 10
         "v1": {**_FIRST_RATES, "losses": {"mnist": _FIRST_RATES["losses"]["mnist"]}, "learning_rate": 1e-3,
@@ -63,7 +72,8 @@ ROUNDING = {
     "all images": _LONG,
     "few images": {**_LONG, "train_size": 2000, "check_every": 25, "max_steps": 40_000,
                      "stages": (0, 25, 50, 100, 200, 500, 1000, 2000, 5000, 10_000, 20_000, 40_000)},
-    "unit length": {**_LONG, "unit_length": True},
+    "images of unit length": {**_LONG, "unit_length": True},
+    "a convolutional network": {"dataset": "cifar10", **_LONG_CONVOLUTIONAL},
 }
 
 

@@ -1,5 +1,6 @@
 """Names and numbers as text: summaries, stiffness, shares, intervals."""
 
+import numpy as np
 import pandas as pd
 
 from stiffness_book.experiment import degrees_and_draw
@@ -41,6 +42,11 @@ def listed(parts):
 def percent(value):
     """A share as text: 82.4 %, which no line breaks."""
     return f"{100 * value:.1f}\N{NO-BREAK SPACE}%"
+
+
+def by_percent(value):
+    """A change of a logarithm as text: +12 %, −5 %, which no line breaks."""
+    return f"{round(100 * np.expm1(value)) + 0:+d}\N{NO-BREAK SPACE}%".replace("-", "−")
 
 
 def small(value):

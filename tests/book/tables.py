@@ -193,8 +193,8 @@ def ordered(between_at, neighbours_at, *, losses=(2.3, 0.5, 0.1), orders=("shuff
 
 def trained_networks(gap=lambda row: 0.1, norm=lambda row: 1.0, area=lambda quantity: 0.8, *, right=True, datasets="ab",
                      widths=(8, 24, 64, 160)):
-    """A table of trained networks as from `survey.networks`. gap, norm: of a network's settings, a dictionary; area:
-    of an area under the curve, by name. right: whether they have every training label right."""
+    """A table of trained networks, the first that `survey.networks` gives. gap, norm: of a network's settings, a
+    dictionary; area: of an area under the curve, by name. right: whether they have every training label right."""
     ways = [("relu", "mini"), ("relu", "full"), ("hard_tanh", "mini")]
     rows = []
     for dataset, depth, width, (activation, batch), rate, condition in itertools.product(

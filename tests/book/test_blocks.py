@@ -119,7 +119,7 @@ def test_c5_looks_for_blocks_within_the_first_pass():
 @pytest.mark.parametrize("strength, verdict, told", [
     ({0: 0, 10: 0.2, 100: 0.5, 1000: 0.1}, "answered", "largest after 100 steps; less than half of that from step"),
     ({0: 0, 10: 0.2, 100: 0.5, 1000: 0.4}, "partly", "not below half of that by step 1,000"),
-    ({0: 0.5, 10: 0.5, 100: 0.5, 1000: 0}, "partly", "p < 0.01 in every run from step 0 on"),
+    ({0: 0.5, 10: 0.5, 100: 0.5, 1000: 0}, "partly", "p < 0.01 in every run from step 0 to step 100; "),
     ({0: 0, 10: 0, 100: 0, 1000: 0}, "undecided", "at no stage p < 0.01"),
 ])
 def test_verdict_of_c15(strength, verdict, told):

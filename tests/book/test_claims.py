@@ -51,7 +51,7 @@ def test_loss_curves_are_geometric():
 
 def test_claims_are_registered_once_in_order_with_their_rules():
     assert [one.id for one in claims.in_order()] == [
-        "C1", "C2", "C3", "C4", "C5", "C6", "C6′", "C7", "C8a", "C8b", "C10", "C11", "C12a", "C12b", "C13", "C14",
+        "C1", "C2", "C3", "C4", "C5", "C6", "C6′", "C7", "C8a", "C8b", "C9", "C10", "C11", "C12a", "C12b", "C13", "C14",
         "C15", "C16", "C17", "C18", "N1", "N2", "N3", "N4", "N5", "N6"]
     for one in claims.in_order():
         assert one.rule and one.statement.endswith("?" if one.question else ".") and one.pages

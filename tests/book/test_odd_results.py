@@ -179,6 +179,19 @@ def factors():
                          "high": -0.5})
 
 
+def critical():
+    """Critical lengths of three runs at each rate and loss."""
+    made = sweep(lambda dataset, loss, rate: 1.5 + loss + 10 * rate, seeds=3)
+    return made.assign(inside=made["value"] < 1.7)
+
+
+def lines():
+    """The curves of one case, by both kinds."""
+    distance = np.arange(0.025, 1, 0.05)
+    return pd.concat([pd.DataFrame({"kind": kind, "distance": distance, "mean": 0.8 - 0.6 * distance, "pairs": 100.0,
+                                    "farthest": 1.0}) for kind in ("cosine", "sign")], ignore_index=True)
+
+
 # each chart: its rows, the column whose numbers are drawn, and the chart of the rows
 CHARTS = {
     "stiffness_evolution": (run, "value", lambda rows: charts.stiffness_evolution(rows, title="t", mark=(10, "onset"))),
@@ -206,6 +219,9 @@ CHARTS = {
     "domains_by_depth": (
         lambda: summaries.domains_at_lowest_loss({"a": residual(0.8, (-0.5, 0.1))}), "value",
         lambda rows: charts.domains_by_depth(rows, ["resnet-20", "cnn-1", "fc-1"], title="t")),
+    "critical_lengths": (critical, "value", lambda rows: charts.critical_lengths(
+        rows, "learning_rate", "target_loss", title="t")),
+    "window_sliders": (lines, "mean", lambda rows: charts.window_sliders({"one": rows}, title="t")),
     "stiffness_against_rate": (rates, "value", lambda rows: charts.stiffness_against_rate(rows, stops(), title="t")),
     "domain_sizes_against_rate": (
         lambda: sizes([*RATE, "space", "quantity"]), ["median", "least", "largest"],

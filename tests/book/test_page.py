@@ -67,12 +67,12 @@ def test_a_number_of_runs_that_is_none(seeds):
 
 def test_what_is_shown_must_be_measured():
     with pytest.raises(ValueError, match="shown_stage is 7"):
-        figures.fig07(seeds=1, stages=[0, 5], shown_stage=7, super_classes=None, living=None)
+        figures.super_classes(seeds=1, stages=[0, 5], shown_stage=7, super_classes=None, living=None)
     with pytest.raises(ValueError, match=r"shown_losses of digits is 0\.3"):
         figures.distance(setting="v1", beside=True, losses={"digits": [0.5]}, shown_losses={"digits": 0.3}, seeds=1)
     with pytest.raises(ValueError, match="probe_images is 20; expected one of nested_probes"):
         figures.rounding(compared=["all images"], dataset="digits", seeds=1, few_images=5, probe_images=20)
-    with pytest.raises(ValueError, match="compared has long; expected some of all images, few images, unit length"):
+    with pytest.raises(ValueError, match="compared has long; expected some of all images, few images, images of"):
         figures.rounding(compared=["long"], dataset="digits", seeds=1, few_images=5, probe_images=30)
 
 

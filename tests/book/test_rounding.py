@@ -46,12 +46,12 @@ def test_curves_count_each_image_with_itself():
         {"clipped": 0.5, "float32": 0, "step_1e-3": 0, "step_1e-5": 0})
 
 
-def test_distance_from_the_paper_is_the_mean_absolute_difference(monkeypatch):
+def test_distance_from_the_paper_is_the_mean_absolute_difference():
     found = rounding.curves(made(), IMAGES)
     paper = pd.DataFrame({"seen": [3200.0, 320_000.0, 1.0, 1e12] * 2, "value": [1.0, 0.5, 9.0, 9.0, 0.2, 0.2, 9.0, 9.0],
-                          "summary": ["within_class"] * 4 + ["between_classes"] * 4, "error": 0.0})
-    monkeypatch.setattr(rounding, "published_curves", lambda _: paper)
-    distances = rounding.distances(found).groupby(["arithmetic", "summary"])["value"].mean()
+                          "summary": ["within_class"] * 4 + ["between_classes"] * 4, "error": 0.0,
+                          "figure": 2})
+    distances = rounding.distances(found, paper).groupby(["arithmetic", "summary"])["value"].mean()
     assert distances["exact", "within_class"] == pytest.approx(0.25)  # of two stages: the others are outside
     assert distances["float32", "within_class"] == pytest.approx(0.1)
     assert distances["exact", "between_classes"] == pytest.approx(0)
@@ -63,19 +63,29 @@ def test_the_papers_curves_are_read():
     assert losses.size().to_dict() == {"train_loss": 103, "validation_loss": 104} and (losses.min() > 0).all()
     paper = rounding.published_curves("MNIST")
     assert set(paper["summary"]) == {"within_class", "between_classes"} and len(paper) == 208
-    assert (paper["error"] > 0).all() and paper["value"].between(-1, 1).all()
+    assert (paper["error"] > 0).all() and paper["value"].between(-1, 1).all() and set(paper["figure"]) == {2}
+    convolutional = rounding.published_curves("CIFAR-10").set_index(["summary", "seen"])["value"]
+    assert len(convolutional) == 6 and convolutional["within_class", 1_584_000] == pytest.approx(0.02, abs=0.01)
 
 
-def test_what_is_said_follows_the_runs(monkeypatch):
+def test_what_is_said_follows_the_runs():
     table = made()
     found = rounding.curves(table, IMAGES)
-    distances = rounding.distances(found)
+    paper = rounding.published_curves("MNIST")
+    distances = rounding.distances(found, paper)
+    stages = paper[paper["seen"].between(100 * 32, 100_000 * 32)].groupby("summary").size().max()
     said = texts.over_fitting_or_rounding(found, "MNIST")
     assert "Mostly float32: " in said and "is +1.00 if it is computed without rounding" in said
     assert "The paper's curve ends at +0.22." in said and "The paper" not in texts.over_fitting_or_rounding(found, "x")
     assert "+0.70 in float32 from logits, +0.45 from clipped probabilities" in said
     reverse = distances.assign(value=np.where(distances["arithmetic"] == "exact", 0.0, 1.0))
-    assert "| exact | 0.00 | 0.00 |" in texts.distances_from_the_paper(reverse)
+    nearest = texts.distances_from_the_paper({"a": reverse, "b": distances, "c": rounding.distances(found, found[:0])})
+    assert f"| a | exact | {stages} | 0.00 | 0.00 |" in nearest
+    assert "| b | float32" in nearest and "| c |" not in nearest
+    assert "from the nearest to the farthest: *Figure 2*: a, exact (0.00); " in nearest
+    both = texts.distances_from_the_paper({"a": distances, "b": distances.assign(figure=6)})
+    assert both.count("*Figure") == 2 and both.index("; a, exact") < both.index("*Figure 6*: b, ")
+    assert not texts.distances_from_the_paper({"c": rounding.distances(found, found[:0])})
     assert "| float32, probabilities clipped at 1e-7 | 50.0" in texts.zero_gradients_by_class(
         rounding.zero_gradients(table, IMAGES), IMAGES)
     told = texts.symmetric_or_not(rounding.matrices(table, IMAGES))

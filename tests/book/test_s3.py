@@ -44,7 +44,7 @@ def test_a_sweep_stores_and_reads_on_s3_and_sets_damaged_objects_aside(bucket, r
     name = f"{RUN.address}.parquet"
     table = sweep.table_of([RUN], progress=False)
     assert objects(bucket) == [name] and set(table["step"]) == {0, 5}
-    assert store.provenance([RUN])["threads"].tolist() == [1]
+    assert sweep.with_provenance([RUN])[1]["threads"].tolist() == [1]
 
     path = f"book/results/{name}"
     whole = bucket.cat_file(path)

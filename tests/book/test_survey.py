@@ -34,7 +34,7 @@ def measured(tmp_path_factory):
             for network in ("fc-16", "fc-32") for batch in (25, None)]
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("STIFFNESS_RESULTS", str(tmp_path_factory.mktemp("results")))
-        yield runs, survey.networks(runs), sweep.table_of(runs, "address")
+        yield runs, survey.networks(runs)[0], sweep.table_of(runs, "address")
 
 
 def test_a_row_for_each_network_and_moment(measured):

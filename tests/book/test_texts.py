@@ -60,6 +60,12 @@ def test_losses_at_the_onset_of_over_fitting():
     assert texts.losses_at_the_onset("mnist", run(validation=(2, 0.9, 0.5))).endswith("So these runs do not over-fit.")
 
 
+def test_whether_one_class_helps_another():
+    for between, word in ((0.3, "yes"), (-0.3, "no, it harms them"),
+                          (-0.01, "no, it harms them about as often as it helps")):
+        assert f"By sign, {word}: on x, stiffness" in texts.help_between_classes("x", run(between=(0, 0, between)))
+
+
 def test_stiffness_from_the_onset_on():
     rows = cells(texts.stiffness_after_the_onset(run()))
     assert [row[0] for row in rows] == ["within classes, sign", "between classes, sign", "within classes, cosine",
@@ -219,6 +225,11 @@ def test_a_residual_network_beside_others():
     rows = cells(texts.where_networks_stopped(made, list(runs), [0.1], runs))
     assert [row[2] for row in rows] == ["3 of 3", "3 of 5"]
     assert texts.networks_that_fell_short(made, list(runs), [0.1], runs).endswith("loss: fc-1, loss 0.1.")
+
+
+def test_changes_of_logarithms_as_percent():
+    assert [words.by_percent(np.log(value)) for value in (1.12, 0.3, 1.001, 0.999)] == [
+        f"{number}\N{NO-BREAK SPACE}%" for number in ("+12", "−70", "+0", "+0")]
 
 
 def test_images_against_seeds():

@@ -1,10 +1,13 @@
 """The rules of the verdicts: what a part is, and that neither an untrained network nor noise passes a rule."""
 
+import itertools
+
 import numpy as np
 import pandas as pd
 import pytest
 from scipy import stats
 from tables import (
+    LOSSES,
     PAIRS,
     RATES,
     around_data,
@@ -178,6 +181,11 @@ RULES = {  # rule: (untrained, constant, noise, reverse, ideal)
             lambda rng: spaces(lambda *_: 0.5, lambda *_: rng.uniform(0, 1), rates=RATES, seeds=5),
             lambda: spaces(lambda *_: 0.5, lambda _, rate: 0.5 - 30 * rate, rates=RATES),
             lambda: spaces(lambda *_: 0.5, lambda _, rate: 30 * rate, rates=RATES)),
+    "C9": (lambda rows: claims.critical_length_shrinks(rows, rows),
+           lambda: lengths_at(lambda *_: 1.2), lambda: lengths_at(lambda *_: 0.7, spread=0),
+           lambda rng: lengths_at(lambda *_: np.exp(rng.normal(0, 0.5)), spread=0),
+           lambda: lengths_at(lambda rate, stage: (1e4 * rate) ** 0.1 * (1 + stage)),
+           lambda: lengths_at(lambda rate, stage: (1e4 * rate) ** -0.1 / (1 + stage))),
     "C10": (lambda rows: claims.regimes_behave_alike({"a": rows}),
             lambda: in_regimes(runs((1, 1, 1), (-0.5,) * 3, UNTRAINED)),
             lambda: in_regimes(runs((0.5,) * 3, (0.5,) * 3)),
@@ -262,6 +270,21 @@ def choices(value_at, **options):
                       for measure in ("within classes", "between classes") for kind in ("sign", "cosine")])
 
 
+def lengths_at(length_at, seeds=5, spread=0.01):
+    """Runs of two data sets, with critical lengths in input space. length_at: (rate, stage) -> length; the stages by
+    step, 0 and 1, are at the middle rate."""
+    rows = []
+    for dataset, seed in itertools.product(("a", "b"), range(seeds)):
+        stages = [(rate, 100, loss, 0) for rate in RATES for loss in LOSSES]
+        for rate, step, loss, stage in [*stages, (RATES[1], 0, np.nan, 0), (RATES[1], 100, np.nan, 1)]:
+            run = {"dataset": dataset, "network": "fc-1", "learning_rate": rate, "seed": seed, "step": step,
+                   "target_loss": loss, "space": "input"}
+            rows += [run | {"quantity": "critical_length_cosine", "distance": np.nan,
+                            "value": length_at(rate, stage) * (1 + spread * seed)},
+                     run | {"quantity": "distance_pairs_within_class", "distance": 0.775, "value": 100}]
+    return pd.DataFrame(rows)
+
+
 def in_regimes(rows, off=lambda: 0.0):
     """The table with the two other regimes of pairs, which are off by so much."""
     signs = rows[rows["quantity"].isin(["within_class_sign", "between_classes_sign"])]
@@ -311,7 +334,7 @@ def test_the_reverse_is_not_reproduced(name):
     judge, *_, reverse, _ = RULES[name]
     judged = judge(reverse())
     assert judged.verdict not in ("reproduced", "answered"), judged.measured
-    if name in ("C6", "C6′", "C8a", "C8b", "C14", "N2", "N3", "N4", "N5"):
+    if name in ("C6", "C6′", "C8a", "C8b", "C9", "C14", "N2", "N3", "N4", "N5"):
         assert judged.verdict == "opposite" or "reverse" in judged.measured
 
 
@@ -388,6 +411,21 @@ def test_c7_judges_different_classes_apart():
     found = dict(zip([part.name for part in judged.parts], outcomes(judged.parts)))
     assert found["all pairs (a)"] == found["pairs of one class (a)"] == "holds"
     assert found["pairs of different classes (a)"] == "reverse"
+
+
+def test_c9_sees_a_length_that_grows_again():
+    turning = {1e-4: 1.5, 1e-3: 1.0, 1e-2: 1.3}
+    parts = claims.critical_length_shrinks(*[lengths_at(lambda rate, _: turning[rate])] * 2).parts
+    low, high = (next(part for part in parts if part.name == f"shrinks at {where} rates (a)")
+                 for where in ("low", "high"))
+    assert low.mean == pytest.approx(np.log(1 / 1.5)) and low.outcome() == "holds"
+    assert high.mean == pytest.approx(np.log(1.3)) and high.outcome() == "reverse"
+
+
+def test_c9_is_not_judged_where_no_line_falls():
+    assert claims.critical_length_shrinks(*[lengths_at(lambda *_: np.nan)] * 2).verdict == "not measured"
+    made = lengths_at(lambda rate, stage: np.nan if rate == RATES[-1] else 1.0)
+    assert not any("high rates" in part.name for part in claims.critical_length_shrinks(made, made).parts)
 
 
 def test_c13_is_not_judged_before_anything_is_learnt():

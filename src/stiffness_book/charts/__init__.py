@@ -23,6 +23,7 @@ from stiffness_book.charts.distance import stiffness_against_distance
 from stiffness_book.charts.ellipses import along_ellipses, factor_points, round_an_ellipse
 from stiffness_book.charts.harmonics import domain_sizes_against_scale, stiffness_against_angle
 from stiffness_book.charts.learning_rate import domain_sizes_against_rate, stiffness_against_rate
+from stiffness_book.charts.lengths import critical_lengths, window_sliders
 from stiffness_book.charts.matrices import in_words, matrices_beside, matrix_orders, matrix_panels, matrix_slider
 from stiffness_book.charts.moving import moving_matrix
 from stiffness_book.charts.orders import class_accuracies, within_passes
@@ -42,6 +43,7 @@ __all__ = [
     "block_evolution",
     "body_evolution",
     "class_accuracies",
+    "critical_lengths",
     "domain_evolution",
     "domain_sizes_against_rate",
     "domain_sizes_against_scale",
@@ -76,5 +78,6 @@ __all__ = [
     "trend_grid",
     "trend_switch",
     "two_gradients",
+    "window_sliders",
     "within_passes",
 ]

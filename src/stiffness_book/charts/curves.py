@@ -328,5 +328,6 @@ def arithmetic_evolution(found, paper, words, *, title):
             last = own[own["arithmetic"] == name].sort_values("seen")["mean"].iloc[-1]
             told.append(f"{heading}, {name}: {last:.2f} at the end")
         told += [f"{heading}, the paper: {value:.2f}" for value in theirs["value"].iloc[-1:]]
-    note = "grey, dashed: the paper’s Figure 2; bands: all runs" if len(paper) else "bands: all runs"
-    return alt.hconcat(*panels).properties(title=with_notes(title, [note]), description=f"{what}. {'; '.join(told)}.")
+    note = f"grey, dashed: the paper’s Figure {paper['figure'].iloc[0]}; " if len(paper) else ""
+    return alt.hconcat(*panels).properties(title=with_notes(title, [f"{note}bands: all runs"]),
+                                           description=f"{what}. {'; '.join(told)}.")

@@ -93,7 +93,7 @@ def along_ellipses(bands, measure, *, title, paper=None):
     if not logarithm:
         notes = [*notes, f"each ellipse averaged over {SMOOTHED} degrees"]
     return alt.concat(*panels, columns=2, spacing=12).properties(
-        title=with_notes(title, notes), usermeta={"narrow": {"size": PHONE, "columns": 1}},
+        title=with_notes(title, notes), usermeta={"narrow": {"size": PHONE}},
         description=sentences(f"{what}. " + " ".join(told), notes))
 
 
@@ -178,7 +178,7 @@ def round_an_ellipse(points, curves, names, *, title):
     return alt.concat(curve, ring, image, columns=3, spacing=10).resolve_scale(color="independent").add_params(
         kind).properties(
         title=with_notes(title, ["drag the cursor along the ellipse, or use the slider", *notes]),
-        usermeta={"narrow": {"size": PHONE // columns * columns, "columns": 1}},
+        usermeta={"narrow": {"size": PHONE // columns * columns}},
         description=sentences(f"{what}; the colour and a curve show the Jacobian norm after training. "
                               + " ".join(told), notes))
 

@@ -15,6 +15,7 @@ from stiffness.plots import SCALE
 STIFFNESS_SCALE = alt.Scale(**SCALE)
 CURVES = alt.Scale(scheme="tableau10")
 MARK = "#9467bd"  # a marked value or step; legible on white and on black
+CHOSEN = "#4c78a8"  # points that a choice holds, beside grey ones
 GREY = "#888888"  # reference lines, legend symbols, unknown cells; legible on white and on black
 FIRST_GRADIENT, SECOND_GRADIENT, STEP = "#1f77b4", "#d1660f", "#6b7280"  # the arrows of Figure 1
 
@@ -93,18 +94,24 @@ def picture(spec: dict) -> str:
     if spec.get("width") == "container":
         spec = spec | {"width": PAGE_WIDTH}
     version = ".".join(VEGALITE_VERSION.split(".")[:2])
-    svg = vl_convert.vegalite_to_svg(spec, vl_version=version, config={"aria": False})
+    return _lighter(vl_convert.vegalite_to_svg(spec, vl_version=version, config={"aria": False}))
+
+
+def _lighter(svg: str) -> str:
+    """The picture without invisible parts, and with coordinates to a hundredth of a pixel."""
     svg = re.sub(r'<g class="[^"]*_voronoi".*?</g>', "", svg, flags=re.DOTALL)
-    svg = re.sub(r'(<g class="mark-rect[^>]*>)((?:<path aria-hidden="true" d="[^"]*" fill="[^"]*"/>){200,})',
-                 lambda cells: cells[1] + _by_colour(cells[2]), svg)
-    return re.sub(r'<path[^>]* opacity="0"[^>]*/>', "", svg)
+    svg = re.sub(r'<path[^>]* opacity="0"[^>]*/>', "", svg).replace(' aria-hidden="true"', "")
+    svg = re.sub(r' (?:d|transform)="[^"]*"', lambda drawn: re.sub(
+        r"\d+\.\d+", lambda number: f"{round(float(number[0]), 2):g}", drawn[0]), svg)
+    return re.sub(r'(<g class="mark-rect[^>]*>)((?:<path d="[^"]*" fill="[^"]*"/>){200,})',
+                  lambda cells: cells[1] + _by_colour(cells[2]), svg)
 
 
 def _by_colour(cells: str) -> str:
     """The many cells of a heat map as one path for each colour, a sixth of the size."""
     paths = defaultdict(list)
     for path, colour in re.findall(r'd="([^"]*)" fill="([^"]*)"', cells):
-        paths[colour].append(re.sub(r"\d+\.\d+", lambda number: f"{round(float(number[0]), 2):g}", path))
+        paths[colour].append(path)
     return "".join(f'<path d="{"".join(parts)}" fill="{colour}"/>' for colour, parts in paths.items())
 
 

@@ -74,8 +74,8 @@ def matrices_beside(pairs, class_names, *, title, of):
         rows += panels
     order = [place + row for place in range(len(pairs)) for row in (0, len(pairs))]  # each of ours beside the paper's
     return alt.concat(*rows, columns=len(pairs), spacing=12).resolve_scale(color="shared").properties(
-        usermeta={"narrow": {"columns": 2, "size": 128, "order": order} if len(class_names) <= 10 else
-                  {"columns": 1, "size": 280, "labels": False}}, title=title,
+        usermeta={"narrow": {"columns": 2, "size": 128, "order": order, "labels": not _named(class_names)}
+                  if len(class_names) <= 10 else {"size": 280, "labels": False}}, title=title,
         description=f"Heat maps of the class stiffness matrix of {of}, above those of the paper. {'; '.join(told)}.")
 
 

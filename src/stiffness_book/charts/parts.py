@@ -143,9 +143,9 @@ def with_stage_slider(chart, steps, first):
         usermeta={"stages": list(map(after, steps))})
 
 
-def kind_switch():
+def kind_switch(first=KINDS[0]):
     """The choice between sign and cosine, a parameter named `kind`."""
-    return alt.param(name="kind", value=KINDS[0], bind=alt.binding_radio(options=KINDS, name="stiffness "))
+    return alt.param(name="kind", value=first, bind=alt.binding_radio(options=KINDS, name="stiffness "))
 
 
 def of_kind(rows):

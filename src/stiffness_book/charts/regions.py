@@ -141,5 +141,5 @@ def regions_by_distance(around, *, title):
                 told.append(f"{path.capitalize()}, {moment}: {or_unknown(line.iloc[0], '.3g')} nearest to the points, "
                             f"{or_unknown(line.iloc[-1], '.3g')} farthest.")
     return alt.concat(*panels, columns=2, spacing=12).properties(
-        title=with_notes(title, notes), usermeta={"narrow": {"size": PHONE, "columns": 1}},
+        title=with_notes(title, notes), usermeta={"narrow": {"size": PHONE}},
         description=sentences(f"{what}. " + " ".join(told), notes))

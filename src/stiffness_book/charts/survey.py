@@ -28,7 +28,6 @@ PAIR_PANEL = 150  # width of one of three panels side by side
 NARROW = 165  # width of a panel beside names, on a phone
 TWO_LINES = "[split(datum.value, ', ')[0], join(slice(split(datum.value, ', '), 1), ', ')]"  # of a name
 THOUSANDS = "format(datum.value, abs(datum.value) < 1000 ? '~g' : '~s')"  # 0.05, 200, 6k
-ONE_COLUMN = {"narrow": {"columns": 1}}  # on a phone
 CONDITION = alt.Scale(domain=["true labels", "random labels", "translated"], range=["#1f77b4", "#d1660f", "#2ca02c"])
 PICKED = {"width": "width", "depth": "hidden layers", "activation": "units", "optimizer": "optimizer",
           "batch": "batches", "learning_rate": "learning rate"}
@@ -91,7 +90,7 @@ def gap_scatter(found, measures, *, title):
                     f"{or_unknown(rank_correlation(true['jacobian_norm'], true['gap']), '.2f')}.")
     panels = [panel.properties(width=SCATTER, height=230) for panel in (first, second)]
     return alt.concat(*panels, *bars, columns=2, spacing=16).properties(
-        title=with_notes(title, notes), usermeta=ONE_COLUMN,
+        title=with_notes(title, notes),
         description=sentences(f"{what}. " + " ".join(told), notes))
 
 
@@ -143,7 +142,7 @@ def factor_pairs(pairs, factors, *, title):
     if not told:
         return no_data(title, what, notes=notes)
     return alt.concat(*panels, columns=3, spacing=14).properties(
-        title=with_notes(title, notes), usermeta=ONE_COLUMN,
+        title=with_notes(title, notes),
         description=sentences(f"{what}. " + " ".join(told), notes))
 
 
@@ -174,7 +173,7 @@ def size_curves(rows, *, title):
                  f"{or_unknown(line['mean'].iloc[-1], '.3f')} at {line['width'].iloc[-1]}."
                  for name, line in own.sort_values("width").groupby("dataset", sort=False)]
     return alt.concat(*panels, columns=2, spacing=16).properties(
-        title=with_notes(title, notes), usermeta=ONE_COLUMN,
+        title=with_notes(title, notes),
         description=sentences(f"{what}. " + " ".join(told), notes))
 
 
@@ -212,7 +211,7 @@ def estimates(rows, x, *, title, none=0.0, form=".2f"):
         told += [f"{dataset}, {row.name}, {row.kind}: {or_unknown(row.mean, form)}."
                  for row in own[["name", "kind", "mean"]].itertuples(index=False, name="Row")]
     return alt.concat(*panels, columns=1, spacing=12).properties(
-        title=with_notes(title, notes), usermeta={"narrow": {"columns": 1, "width": NARROW}},
+        title=with_notes(title, notes), usermeta={"narrow": {"width": NARROW}},
         description=sentences(f"{what}. " + " ".join(told), notes))
 
 
@@ -243,7 +242,7 @@ def errors_by_decile(rows, *, title):
                  f"{or_unknown(line['mean'].iloc[-1], '.2f')} in the last."
                  for name, line in own.sort_values("decile").groupby("name", sort=False)]
     return alt.concat(*panels, columns=2, spacing=16).properties(
-        title=with_notes(title, notes), usermeta=ONE_COLUMN,
+        title=with_notes(title, notes),
         description=sentences(f"{what}. " + " ".join(told), notes))
 
 

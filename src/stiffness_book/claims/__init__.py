@@ -16,6 +16,7 @@ from stiffness_book.claims.fort_v1 import (
     within_class_positive,
 )
 from stiffness_book.claims.fort_v3 import (
+    critical_length_shrinks,
     picture_holds_for_a_residual_network,
     regimes_behave_alike,
     small_rates_are_stiffer,
@@ -44,6 +45,7 @@ __all__ = [
     "between_classes_grows",
     "by_outcome",
     "claim",
+    "critical_length_shrinks",
     "domain_follows_length_scale",
     "domain_grows_with_rate",
     "factors_change_the_norm",

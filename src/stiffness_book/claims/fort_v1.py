@@ -274,7 +274,8 @@ def overfitting_loses_stiffness_of_cnns(table, figure=None):
                 paper=shown and _within(shown[after]) - _within(shown[before])),
         _change("between classes it falls", table, "between_classes_sign", start, last, expects="below",
                 towards_0=True, paper=shown and abs(_between(shown[after])) - abs(_between(shown[before]))),
-    ], f"onset after {start:,} steps, last stage {last:,}"
+    ], f"onset after {start:,} steps, last stage {last:,}" + (
+        f"; the paper's changes are those from {before:,} to {after:,} images seen" if shown else "")
 
 
 # Numbers of the runs

@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from stiffness_book import contradiction
+from stiffness_book import contradiction, lengths
 from stiffness_book.claims.fort_v1 import (
     _by_step,
     _change,
@@ -15,7 +15,37 @@ from stiffness_book.claims.parts import CLEAR, ORDERED, SMALL, Part, difference
 from stiffness_book.claims.registry import NotMeasured, claim
 from stiffness_book.summaries import hidden_domains, onset, order_with_depth
 from stiffness_book.table import REGIMES, SUMMARIES
-from stiffness_book.words import REGIME_WORDS, WORDS, percent
+from stiffness_book.words import REGIME_WORDS, WORDS, by_percent, percent
+
+TENTH = float(np.log(1.1))  # of the logarithm of a length: the least that counts as a change
+
+
+@claim("C9", source="v3", statement="The critical length ξ shrinks with the learning rate, and with training.",
+       pages={"critical_length": "MNIST, Fashion-MNIST and CIFAR-10"})
+def critical_length_shrinks(rates, training):
+    """Two parts for each data set and network, and a third where runs are followed through training; by cosine and in
+    input space. Changes are those of the logarithm of ξ; less than 10 % does not count. *Shrinks at low rates* and
+    *at high rates*: at equal training loss, the least-squares slope against the logarithm of the rate, averaged over
+    the losses, is −10 % per tenfold rate or less; from the lowest rate to the middle one (the lower of two), and from
+    there to the highest. *Shrinks with training*: at one rate, ξ falls by 10 % or more from initialisation to the last
+    stage. *Reverse*: ξ grows by as much. A seed whose line does not fall to zero at both ends is left out.
+    """
+    parts, missing, whole = [], 0, 0
+    by_rate = {"shrinks at low rates": lengths.at_low_rates, "shrinks at high rates": lengths.at_high_rates}
+    expected = {"expects": "below", "size": TENTH, "form": by_percent, "bounds": (-np.inf, np.inf)}
+    for table, change, measures in (
+            (rates, lengths.per_decade, by_rate),
+            (training, lengths.through_training, {"shrinks with training": lambda rows: rows})):
+        rows = lengths.known(table, "cosine")
+        rows = rows[rows["space"] == "input"]
+        missing, whole = missing + rows["value"].isna().sum(), whole + len(rows)
+        for dataset, own in rows.groupby("dataset", sort=False):
+            found = {name: change(choose(own)) for name, choose in measures.items()}
+            parts += [Part.over(f"{name} ({dataset})", values, **expected)
+                      for name, values in found.items() if len(values)]
+    if not parts:
+        raise NotMeasured("no line through the pairs of one class falls to zero in the runs to be compared")
+    return parts, f"Lines that do not fall to zero: {missing} of {whole}"
 
 
 @claim("C6′", source="2019",
@@ -44,7 +74,7 @@ def small_rates_are_stiffer(rows):
 @claim("C10", source="v3",
        statement="Stiffness behaves alike for pairs of two training examples, of a training and a validation example, "
                  "and of two validation examples.",
-       pages={"regimes": "MNIST and Fashion-MNIST"})
+       pages={"regimes": "MNIST, Fashion-MNIST and, with a convolutional network, CIFAR-10"})
 def regimes_behave_alike(tables):
     """For each data set, by sign stiffness. *Changes*: between classes it changes by 0.1 or more from initialisation to
     the last stage, up or down, over pairs of validation examples; where nothing changes, nothing can behave alike.

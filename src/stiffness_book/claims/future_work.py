@@ -62,7 +62,8 @@ def super_classes_appear_and_fade(tested):
     return [*block_parts("super-classes", by_step, p, peak),
             Part.over("fades", by_step[last] - by_step[peak], expects="below",
                       size=max(abs(by_step[peak].mean()) / 2, SMALL / 2), form=signed3, bounds=(-2.0, 2.0))], (
-        f"p < {blocks.SIGNIFICANT} in every run from step {there[0]:,} on; " if there else "at no stage p < 0.01; ") + (
+        f"p < {blocks.SIGNIFICANT} in every run from step {there[0]:,} to step {there[-1]:,}; " if there else
+        f"at no stage p < {blocks.SIGNIFICANT}; ") + (
         f"largest after {peak:,} steps; " + (f"less than half of that from step {gone[0]:,} on" if gone else
                                              f"not below half of that by step {last:,}"))
 

@@ -48,12 +48,12 @@ def ensembles(*, datasets, widths, depths, seeds, ways=None, **settings):
 
 def networks(runs):
     """A row for each network and moment of the ensembles, which are computed if they are missing: SETTINGS, moment,
-    step, gap, and the quantities. Networks that diverged are left out.
+    step, gap, and the quantities; networks that diverged are left out. And a table of the ensembles' provenance.
 
     The gap is the training accuracy minus the test accuracy.
     """
     by_address = {run.address: run for run in runs}
-    table = sweep.table_of(runs, "address")
+    table, provenance = sweep.with_provenance(runs, "address")
     table = table[table["quantity"] != "diverged"]
     table = table.assign(quantity=table["quantity"].str.cat(table["decile"].astype("string"), sep=" ").fillna(
         table["quantity"]))
@@ -67,7 +67,8 @@ def networks(runs):
         "activation": run.activation, "optimizer": run.optimizer, "batch": "mini" if run.batch_size else "full",
         "learning_rate": run.members[member][0], "condition": run.members[member][1]}
         for run, member in zip(own, wide["member"])], index=wide.index)
-    return pd.concat([told, wide, (wide["train_accuracy"] - wide["test_accuracy"]).rename("gap")], axis=1)
+    gap = (wide["train_accuracy"] - wide["test_accuracy"]).rename("gap")
+    return pd.concat([told, wide, gap], axis=1), provenance
 
 
 def right(found, almost=()):

@@ -3,7 +3,7 @@
 from itertools import product
 
 from stiffness_book import blocks, summaries
-from stiffness_book.claims.parts import SMALL
+from stiffness_book.claims.parts import CLEAR, SMALL
 from stiffness_book.table import KINDS, STIFFNESS, SUMMARIES
 from stiffness_book.texts.tables import as_table
 from stiffness_book.words import WORDS, interval, percent, signed, signed3, small
@@ -79,7 +79,8 @@ def help_between_classes(dataset, table, *, cosine=True):
     """The finding in a sentence; cosine: and in a second one by cosine."""
     first, last = summaries.first_and_last(table)
     before, then = (summaries.at(table, "between_classes_sign", step) for step in (first, last))
-    word = "yes" if then["low"] > 0 else "no, it harms them" if then["high"] < 0 else "not clearly"
+    word = ("no, it harms them about as often as it helps" if then["low"] > -CLEAR and then["high"] < CLEAR else
+            "yes" if then["low"] > 0 else "no, it harms them" if then["high"] < 0 else "not clearly")
     by_cosine = interval(summaries.at(table, "between_classes_cosine", last), signed3)
     return (f"**Does learning one class help with the others?** By sign, {word}: on {dataset}, stiffness between "
             f"classes goes from {signed(before['mean'])} before training to {interval(then)} after {last:,} steps."
@@ -194,11 +195,15 @@ def block_tests(by_sign):
 
 
 def super_classes_help_more(by_sign):
-    """The finding in a sentence."""
-    difference = by_sign.loc[blocks.SUPER, "mean"]
-    return ("**Do classes of one kind help each other more?** The stiffness of two classes of one super-class exceeds "
-            f"that of two others by {signed3(difference.iloc[0])} before training and by at most "
-            f"{signed3(difference.max())}, after {difference.idxmax():,} steps.")
+    """The finding in two sentences."""
+    found = by_sign.loc[blocks.SUPER]
+    peak, last = found["mean"].idxmax(), found.index[-1]
+    word = ("Not clearly" if not found.loc[peak, "low"] > 0 else
+            "Yes, for a while" if found.loc[last, "mean"] < found.loc[peak, "mean"] / 2 else "Yes")
+    return (f"**Do classes of one kind help each other more?** {word}: after {peak:,} steps, sign stiffness between "
+            "classes of one super-class exceeds that between classes of different ones by "
+            f"{interval(found.loc[peak], signed3)}. Before training the difference is "
+            f"{interval(found.iloc[0], signed3)}, after {last:,} steps {interval(found.loc[last], signed3)}.")
 
 
 def differences_in_words(by_sign):

@@ -8,7 +8,7 @@ from stiffness.measures import between_classes, within_class
 from stiffness_book import pictures, published, rounding
 from stiffness_book import protocol as protocols
 from stiffness_book.claims import in_words, outcomes
-from stiffness_book.table import SUMMARIES
+from stiffness_book.table import STIFFNESS, SUMMARIES
 from stiffness_book.texts.tables import as_table, mean_of
 from stiffness_book.words import percent, signed, signed3
 
@@ -31,7 +31,7 @@ def agreement_with_the_paper(pairs):
         as_table(["images seen", "here: within, between", "the paper: within, between", "correlation with the paper",
                 "correlation of two runs here", "difference from the paper", "difference of two runs here"], rows)
         + ("\n\nWhich class helps which is mostly chance on so few images: two runs of this book hardly agree on it "
-           "either. The means over all cells can be compared." if chance else "")
+           "either. The means within and between classes can be compared." if chance else "")
         + "\n\nCorrelations are over the cells between classes, differences are absolute and over all cells. Each "
         "compares one run of this book with the paper's, or with another run of this book: if the paper's run were "
         "another run of ours, both would be about the same. The paper's cells are read off its colours, to "
@@ -110,43 +110,53 @@ def at_equal_training_loss(tables):
     for loss, (name, table) in product(losses, tables.items()):
         own = table[table["target_loss"] == loss]
         if len(own):
-            means = [mean_of(own.loc[own["quantity"] == quantity, "value"]) for quantity in (
+            means = [mean_of(own.loc[own["quantity"] == quantity, "value"], bounds=STIFFNESS) for quantity in (
                 "within_class_sign", "within_class_sign_single", "between_classes_sign", "between_classes_sign_single")]
             rows.append([f"{loss:g}", name, f"{own['seed'].nunique()} of {table['seed'].nunique()}",
                          f"{own.groupby('seed')['step'].first().median():,.0f}", *means])
     told = []
+    reached = {name: set(table["target_loss"].dropna()) for name, table in tables.items()}
+    first = min(next(iter(reached.values())), default=None)  # at which the other trainings are told if they reach it
     for name, table in tables.items():
-        reached = table["target_loss"].dropna()
-        if len(reached):
-            own = table[table["target_loss"] == reached.min()]
+        if reached[name]:
+            loss = first if first in reached[name] else min(reached[name])
+            own = table[table["target_loss"] == loss]
             exact, single = (signed(own.loc[own["quantity"] == f"within_class_sign{suffix}", "value"].mean())
                              for suffix in ("", "_single"))
-            told.append(f"with {name}, at a training loss of {reached.min():g}, stiffness within classes is {exact}, "
-                        f"and {single} in float32")
-    return (f"{'; '.join(told)[:1].upper()}{'; '.join(told)[1:]}.\n\n" if told else "") + as_table(
+            told.append(f"with {name}, at a training loss of {loss:g} (after "
+                        f"{own.groupby('seed')['step'].first().median():,.0f} steps), it is {exact}, and {single} in "
+                        "float32 from logits")
+    return (f"*Stiffness within classes*: {'; '.join(told)}.\n\n" if told else "") + as_table(
         ["training loss", "trained with", "runs that reached it", "steps, median", "within classes, exact", "float32",
          "between classes, exact", "float32"], rows)
 
 
 def distances_from_the_paper(distances):
-    """A table of how far each arithmetic's curves are from the paper's. distances: as from `rounding.distances`."""
-    rows = []
-    for arithmetic, words in rounding.WORDS.items():
-        own = distances[distances["arithmetic"] == arithmetic]
-        if len(own):
-            cells = [mean_of(own.loc[own["summary"] == summary, "value"], "{:.2f}".format) for summary in SUMMARIES]
-            rows.append([words, *cells])
-    both = distances.groupby("arithmetic")["value"].mean().sort_values()
-    nearest = ", ".join(f"{rounding.WORDS[name]} ({value:.2f})" for name, value in both.items())
-    return (f"The mean absolute difference between a run's curve and the paper's, over {distances['stages'].max()} of "
-            "the paper's stages: mean and interval over the runs. The paper's curve is one run on 30 images, so even "
-            "the right arithmetic would not give 0.\n\n"
-            + as_table(["arithmetic", "within classes", "between classes"], rows)
-            + f"\n\nOver both curves, from the nearest to the farthest: {nearest}.")
+    """A table of how far each arithmetic's curves are from the paper's, and which comes nearest.
+
+    distances: {training: as from `rounding.distances`}; those without a curve of the paper's are empty.
+    """
+    rows, nearest = [], {}
+    for training, found in distances.items():
+        for arithmetic, words in rounding.WORDS.items():
+            own = found[found["arithmetic"] == arithmetic]
+            if len(own):
+                cells = [mean_of(own.loc[own["summary"] == summary, "value"], "{:.2f}".format) for summary in SUMMARIES]
+                rows.append([training, words, f"{own['stages'].max()}", *cells])
+                nearest.setdefault(own["figure"].iloc[0], {})[f"{training}, {words}"] = own["value"].mean()
+    order = " ".join(f"*Figure {figure}*: " + "; ".join(
+        f"{name} ({value:.2f})" for name, value in sorted(found.items(), key=lambda item: item[1])) + "."
+        for figure, found in nearest.items())
+    return rows and (
+        "The mean absolute difference between a run's curve and the paper's, over the paper's stages: mean and "
+        "interval over the runs. The paper's curve is one run on few images, so even the right arithmetic would not "
+        "give 0.\n\n"
+        + as_table(["trained with", "arithmetic", "stages", "within classes", "between classes"], rows)
+        + f"\n\nOver both curves, from the nearest to the farthest: {order}")
 
 
 def zero_gradients_by_class(zeros, images):
-    """A table of the share of gradients that are exactly 0 at the last stage. zeros: as from
+    """A table of the share of images whose pair with itself has the sign 0, at the last stage. zeros: as from
     `rounding.zero_gradients` on so many probe images."""
     last = zeros[zeros["step"] == zeros["step"].max()]
     wide = last.groupby(["arithmetic", "class_a"])["value"].mean().unstack()
@@ -154,7 +164,7 @@ def zero_gradients_by_class(zeros, images):
             for arithmetic in rounding.WORDS if arithmetic in wide.index]
     most = wide.idxmax(axis=1)
     same = most.nunique() == 1
-    told = (f"In each of these class {most.iloc[0]} has the most, {percent(wide.max(axis=1).min())} to "
+    told = (f"In each of these no class has more than class {most.iloc[0]}, {percent(wide.max(axis=1).min())} to "
             f"{percent(wide.max(axis=1).max())}" if same else "The class with the most is not the same in all of these")
     return (as_table(["share of images whose pair with itself has the sign 0, class", *map(str, wide.columns)], rows)
             + f"\n\n{told}. In the paper's last matrix class 0 is all zeros. Of {images} probe images, "
