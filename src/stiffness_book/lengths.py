@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import bootstrap
 
-from stiffness_book.summaries import LEVEL, mean_and_interval
+from stiffness_book.summaries import LEVEL, mean_and_interval, slope_per_decade
 from stiffness_book.table import BIN, FEWEST_PAIRS
 
 RUN = ("dataset", "network", "learning_rate", "seed", "step", "target_loss")
@@ -112,7 +112,7 @@ def per_decade(rows):
     for (seed, loss), own in rows.dropna(subset="target_loss").groupby(["seed", "target_loss"]):
         there = own.dropna(subset="value")
         if set(rows["learning_rate"].agg(["min", "max"])) <= set(there["learning_rate"]) and len(there) > 1:
-            slopes[seed, loss] = np.polyfit(np.log10(there["learning_rate"]), np.log(there["value"]), 1)[0]
+            slopes[seed, loss] = slope_per_decade(there["learning_rate"], np.log(there["value"]))
     return _by_seed(slopes)
 
 

@@ -52,10 +52,15 @@ def stiffness_curves(table, quantities):
 
 
 def loss_curves(table, quantities):
-    """The same for losses: geometric means with the intervals of the logarithms, for a logarithmic axis."""
-    chosen = table[table["quantity"].isin(quantities)]
-    curves = over_seeds(chosen.assign(value=np.log(chosen["value"])), ["step", "quantity"])
-    return curves.assign(**np.exp(curves[["mean", "low", "high"]]))
+    """The same for losses, on a logarithmic axis."""
+    return geometric_over_seeds(table[table["quantity"].isin(quantities)], ["step", "quantity"])
+
+
+def geometric_over_seeds(table, by):
+    """As `over_seeds`: geometric means with the intervals of the logarithms."""
+    rows = over_seeds(table.assign(value=np.log(table["value"])), by)
+    with np.errstate(over="ignore"):  # the interval of few, very different numbers
+        return rows.assign(**np.exp(rows[["mean", "low", "high"]]))
 
 
 def first_and_last(table):

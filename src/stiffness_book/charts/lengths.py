@@ -24,7 +24,7 @@ from stiffness_book.charts.parts import (
     zero_line,
 )
 from stiffness_book.charts.parts import interval as interval_field
-from stiffness_book.summaries import over_seeds
+from stiffness_book.summaries import geometric_over_seeds
 
 OPEN = "open symbols: ξ lies beyond the measured pairs"
 AXES = {"learning_rate": "learning rate", "step": "step of training", "end": "end of the window"}
@@ -50,16 +50,13 @@ def critical_lengths(rows, x, colour, *, title, label=None):
     if there.empty:
         return no_data(title, what, notes=notes)
     by = ["dataset", x, colour]
-    means = over_seeds(there.assign(value=np.log(there["value"])), by)
-    with np.errstate(over="ignore"):  # the interval of few, very different lengths
-        means[["mean", "low", "high"]] = np.exp(means[["mean", "low", "high"]])
+    means = geometric_over_seeds(there, by)
     means["inside"] = means.merge(there.groupby(by)["inside"].mean().reset_index(), on=by)["inside"] > 0.5
     notes += [OPEN] * bool((~means["inside"]).any())
     # a very wide interval would flatten all others
     least, largest = means["mean"].min() / 1.5, means["mean"].max() * 1.5
     shown = to_digits(means).assign(bottom=means["low"].clip(least, largest), top=means["high"].clip(least, largest))
-    order = sorted(set(rows[colour])) if colour == "start" else sorted(set(rows[colour]), reverse=True) if (
-        colour == "target_loss") else sorted(set(rows[colour]), key=lambda name: (name == "logits", name))
+    order = sorted(set(rows[colour]), key=lambda value: (value == "logits", value), reverse=colour == "target_loss")
     names = {value: f"{value:g}" if isinstance(value, float | int) else str(value) for value in order}
     shown["line"] = shown[colour].map(names)
     scale, ticks = logarithmic(shown[["mean", "bottom", "top"]])
@@ -127,7 +124,7 @@ def window_sliders(cases, *, title):
         .transform_calculate(xi="datum.slope < -1e-6 && datum.intercept > 0 ? -datum.intercept / datum.slope : null")
         .transform_calculate(
             to=f"isValid(datum.xi) ? min(datum.xi, {FARTHEST_SHOWN}) : {FARTHEST_SHOWN}",
-            beyond="isValid(datum.xi) && datum.xi > datum.farthest", zero="0", first="0",
+            beyond="isValid(datum.xi) && datum.xi > datum.farthest", first="0",
             said="isValid(datum.xi) ? 'ξ = ' + format(datum.xi, '.2f') + (datum.xi > datum.farthest ? "
                  "', beyond the measured pairs' : '') : 'the line does not fall to zero'")
         .transform_calculate(at="datum.intercept + datum.slope * datum.to"))

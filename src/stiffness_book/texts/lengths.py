@@ -83,18 +83,18 @@ def lengths_by_window(rates, training):
     """A table of how the lengths change with the rate and with training, by the window of the fit."""
     found = [(lengths.curves(table[table["space"] == "input"], "cosine"), change) for table, change in (
         (rates, lengths.per_decade), (training, lengths.through_training))]
-    rows = {}
+    rows, grows = {}, {}
     for window in lengths.WINDOWS:
         for column, (curves, change) in enumerate(found):
             chosen = lengths.by_share(curves, window)
             for dataset, own in chosen.groupby("dataset", sort=False):
                 values = change(own)
-                rows.setdefault((dataset, window), ["–", "–"])[column] = (
-                    mean_of(values, by_percent) if len(values) else "none")
+                rows.setdefault((dataset, window), ["–", "–"])[column] = _mean(values) if len(values) else "none"
+                if len(values):
+                    grows.setdefault((dataset, column), set()).add(values.mean() > 0)
     order = dict.fromkeys([*rates["dataset"], *training["dataset"]])
-    turned = [name for name in order for column in (0, 1)
-              if len({cells[column][0] for (dataset, _), cells in rows.items() if dataset == name} - {"–", "n"}) > 1]
-    where = f"not the same in all windows on {listed(dict.fromkeys(turned))}" if turned else "the same in all windows"
+    turned = dict.fromkeys(dataset for (dataset, _), directions in grows.items() if len(directions) > 1)
+    where = f"not the same in all windows on {listed(turned)}" if turned else "the same in all windows"
     return f"The direction of the change is {where}; its size is not.\n\n" + as_table(
         ["data", "window", "per tenfold rate", "from initialisation to the last stage"],
         [[*key, *rows[key]] for dataset in order for key in rows if key[0] == dataset])
